@@ -1,0 +1,47 @@
+# Everything a developer runs. `make` alone says what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help run test check format bench lock clean
+
+help:
+	@echo "make run     start the proxy, send one streamed request through it, keep serving (ONCE=1: end after the request)"
+	@echo "make test    the tests (with the checks)"
+	@echo "make check   formatting, lint, types"
+	@echo "make format  let ruff format and mend"
+	@echo "make bench   measure against nginx and others (needs wrk, nginx, haproxy); QUICK=1 for a short run"
+	@echo "make lock    pin the dependencies again, with hashes"
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(STAMP)
+	@ONCE=$(ONCE) $(BIN)/python examples/first_request.py
+
+test: check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)
+	$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
+lock:
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --output-file requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --extra dev --extra bench --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml requirements-build.in
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The admin port: health for the platform, facts for the people on call."""

@@ -1,0 +1,236 @@
+"""The composition root: builds every part, starts them in one order and stops them in the reverse one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import ssl
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import BinaryIO
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from proxy.admin.api import application
+from proxy.config import schema
+from proxy.config.secrets import KeyRing, refresh
+from proxy.errors import FuseboxError
+from proxy.observe.health import Health
+from proxy.observe.logs import LineWriter, configure
+from proxy.policy.decide import compile_policy
+from proxy.serve.handler import Handler
+from proxy.serve.inbound import own_authorities
+from proxy.serve.listener import Listener, bind
+from proxy.serve.snapshot import Snapshot
+from proxy.upstream import tls
+from proxy.upstream.dial import Origin
+from proxy.upstream.egress import Egress
+from proxy.upstream.pool import Pool
+from proxy.upstream.provider import Provider
+
+KEYS_EVERY_S = 2.0
+"""How often key files are read again. Their content is compared: a mounted Secret is swapped behind a link, which no
+watch on the file itself sees."""
+
+
+class CannotStart(Exception):
+    """Something outside the configuration file keeps the process from starting; the text says what and what to do."""
+
+
+class Pools:
+    """The pools of the process, one for each origin and trust store."""
+
+    def __init__(self, egress: Egress) -> None:
+        self._egress = egress
+        self._pools: dict[tuple[Origin, str | None], Pool] = {}
+        self._trust: dict[str | None, ssl.SSLContext] = {}
+
+    def get(self, origin: Origin, ca: str | None) -> Pool:
+        """The pool for `origin`. Raises CannotStart when the CA file cannot be used."""
+        pool = self._pools.get((origin, ca))
+        if pool is None:
+            context = self._context(ca) if origin.scheme == "https" else None
+            pool = Pool(origin, context, self._egress.proxy_for(origin.scheme, origin.host, origin.port))
+            self._pools[origin, ca] = pool
+        return pool
+
+    def _context(self, ca: str | None) -> ssl.SSLContext:
+        if ca not in self._trust:
+            try:
+                self._trust[ca] = tls.context(ca)
+            except (OSError, ssl.SSLError) as error:
+                raise CannotStart(f"the CA file {ca} cannot be used: {error}") from None
+        return self._trust[ca]
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        for pool in self._pools.values():
+            pool.close()
+
+
+def build_snapshot(config: schema.Config, environment: Mapping[str, str], pools: Pools) -> Snapshot:
+    """Everything a request is decided with. Raises CannotStart."""
+    providers = {
+        name: Provider(name, one, KeyRing(one.keys.sources, environment) if one.keys.mode == "own" else None, pools.get)
+        for name, one in config.providers.items()
+    }
+    return Snapshot(config, compile_policy(config), providers, own_authorities(config))
+
+
+async def _keep_keys_fresh(snapshot: Callable[[], Snapshot], logger: structlog.typing.FilteringBoundLogger) -> None:
+    """Read key files again and again, and say when something changed; never what."""
+    while True:
+        await asyncio.sleep(KEYS_EVERY_S)
+        rings = {name: provider.ring for name, provider in snapshot().providers.items() if provider.ring is not None}
+        refresh(
+            rings,
+            lambda name, ring: logger.info("keys_changed", provider=name, keys=len(ring), missing=list(ring.missing)),
+        )
+
+
+def not_yet_in_force(config: schema.Config) -> list[str]:
+    """Keys of the file that are checked but have no effect in this version, for a warning at the start."""
+    return [
+        name
+        for name, is_stated in (
+            ("breaker", config.breaker != schema.Breaker()),
+            ("retry", config.retry != schema.Retry()),
+            ("models", bool(config.models)),
+            ("providers.*.max_concurrency", any(one.max_concurrency is not None for one in config.providers.values())),
+            ("routes[].sticky", any(route.sticky is not None for route in config.routes)),
+            ("routes[].deliver", any(route.deliver != "live" for route in config.routes)),
+            ("routes[].on_broken_stream", any(route.on_broken_stream != "abort" for route in config.routes)),
+            ("routes[].to after the first step", any(len(route.to) > 1 for route in config.routes)),
+        )
+        if is_stated
+    ]
+
+
+async def serve(
+    config: schema.Config, *, environment: Mapping[str, str] = os.environ, stdout: BinaryIO = sys.stdout.buffer
+) -> int:
+    """Serve until a signal ends it; the exit code. Raises CannotStart, OSError (an address in use) before any traffic."""
+    try:
+        egress = Egress(environment)
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
+    async with AsyncExitStack() as running:
+        writer = LineWriter(stdout)
+        running.callback(writer.close)
+        logger = configure(writer.put, config.log.level)
+        pools = Pools(egress)
+        running.callback(pools.close)
+        config = await _with_demo(config, running)
+        snapshot = build_snapshot(config, environment, pools)
+        health = Health()
+        handler = Handler(lambda: snapshot, health, logger)
+        admin = web.AppRunner(application(health), access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await admin.setup()
+        running.push_async_callback(admin.cleanup)
+        # Both addresses are bound before either is served: half a start helps nobody.
+        data_sockets, admin_sockets = bind(config.listen), bind(config.admin)
+        listener = Listener(data_sockets, handler, config.limits, lambda error: _log_refused(logger, error))
+        running.push_async_callback(listener.stop)
+        for sock in admin_sockets:
+            await web.SockSite(admin, sock).start()
+        await listener.start()
+        keys = asyncio.create_task(_keep_keys_fresh(lambda: snapshot, logger))
+        running.callback(keys.cancel)
+        signals = Signals()
+        running.callback(signals.remove)
+        health.ready = True
+        _log_start(logger, snapshot)
+        await signals.first()
+        await _drain(health, listener, signals, config.drain, logger)
+    return 0
+
+
+async def _with_demo(config: schema.Config, running: AsyncExitStack) -> schema.Config:
+    """Start the built-in demo provider, if the file names it, and fill its addresses in."""
+    wanted = [
+        name
+        for name, one in config.providers.items()
+        if name == "demo" and one.base_url is None and one.anthropic_url is None
+    ]
+    if not wanted:
+        return config
+    # Imported only here: nobody who does not use it pays for it.
+    from proxy.dev import demo
+
+    server = await demo.start()
+    running.push_async_callback(server.stop)
+    built_in = msgspec.structs.replace(
+        config.providers["demo"], base_url=server.base_url, anthropic_url=server.anthropic_url
+    )
+    return msgspec.structs.replace(config, providers={**config.providers, "demo": built_in})
+
+
+async def _drain(
+    health: Health, listener: Listener, signals: Signals, bound_s: float, logger: structlog.typing.FilteringBoundLogger
+) -> None:
+    """Let running answers finish, within `bound_s`; a second signal ends the wait."""
+    health.draining = True
+    listener.stop_accepting()
+    logger.info("draining", active=health.active, bound_s=float(bound_s))
+    waits = {asyncio.create_task(health.idle()), asyncio.create_task(signals.second())}
+    _, unfinished = await asyncio.wait(waits, timeout=bound_s, return_when=asyncio.FIRST_COMPLETED)
+    for wait in unfinished:
+        wait.cancel()
+    if health.active:
+        logger.warning(
+            "drain_cut", cut=health.active, reason="second signal" if signals.count > 1 else "drain bound reached"
+        )
+    logger.info("stopped")
+
+
+class Signals:
+    """SIGTERM and SIGINT: the first asks to finish, a second to stop at once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first, self._second = asyncio.Event(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._arrived)
+
+    def _arrived(self) -> None:
+        self.count += 1
+        (self._first if self.count == 1 else self._second).set()
+
+    async def first(self) -> None:
+        """Wait for the first signal."""
+        await self._first.wait()
+
+    async def second(self) -> None:
+        """Wait for the second."""
+        await self._second.wait()
+
+    def remove(self) -> None:
+        """Give the signals back to the interpreter."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.remove_signal_handler(number)
+
+
+def _log_start(logger: structlog.typing.FilteringBoundLogger, snapshot: Snapshot) -> None:
+    config = snapshot.config
+    for name, provider in snapshot.providers.items():
+        if provider.ring is not None and provider.ring.missing:
+            logger.warning("keys_missing", provider=name, keys=len(provider.ring), missing=list(provider.ring.missing))
+    idle = not_yet_in_force(config)
+    if idle:
+        logger.warning("not_yet_in_force", keys=idle)
+    logger.info(
+        "ready",
+        listen=str(config.listen),
+        admin=str(config.admin),
+        providers=list(config.providers),
+        routes=[route.name for route in config.routes],
+    )
+
+
+def _log_refused(logger: structlog.typing.FilteringBoundLogger, error: FuseboxError) -> None:
+    logger.warning("refused", status=error.status, error_code=error.code, error=str(error))

@@ -1,0 +1,168 @@
+"""One attempt: the request goes out to one target, and the answer is waited for until it may be handed on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from proxy.config.schema import Timeouts
+from proxy.errors import ConnectionLost, FuseboxError, UpstreamFault
+from proxy.exchange import Carrier, Endpoint, RawHeaders, Target
+from proxy.upstream.answer import Answer, Interim
+from proxy.upstream.connection import Connection, Limits
+from proxy.upstream.provider import Provider, Root
+from proxy.wire.address import path_with_model, query_with_model
+from proxy.wire.body import Piece, RequestBody
+
+AT_ONCE_MAX = 64 * 1024
+"""Bytes of a body that are written in one go, without asking whether the transport is full."""
+
+SLICE = 256 * 1024
+"""Bytes of a larger body per write: what the transport may hold beside the body itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A client's request, ready to be sent to any target of its plan."""
+
+    endpoint: Endpoint
+    method: str
+    path: str
+    query: str | None
+    headers: RawHeaders
+    body: RequestBody
+    streamed: bool
+    interim: Interim | None = None
+    passthrough: bool = False
+    """The path is the provider's own (``/p/{provider}/...``): nothing in it is mapped or replaced."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """An attempt under way: its answer, and the upload that may still go on beside it.
+
+    `written_at`: when the request had been handed to the transport, of `time.perf_counter`; `connect_s`: how long the
+    connection took before that.
+    """
+
+    answer: Answer
+    reused: bool
+    upload: asyncio.Task[None] | None = None
+    written_at: float = 0.0
+    connect_s: float = 0.0
+
+    async def release(self) -> None:
+        """End the upload, if one is still going on. The answer's connection is not touched."""
+        upload = self.upload
+        if upload is not None and not upload.done():
+            upload.cancel()
+            await asyncio.wait((upload,))
+
+
+def compose(
+    provider: Provider, target: Target, request: Request, framing: bytes | None = None
+) -> tuple[Root, bytes, list[Piece]]:
+    """The root to send to, the head, and the body's pieces, for `target`. Raises NoKey.
+
+    `framing` given: lines that ask for an upgrade, in place of those for a body.
+    """
+    if request.passthrough:
+        root = provider.origin_root()
+        path, query, model = request.path, request.query, None
+    else:
+        root = provider.root(request.endpoint.format)
+        path, query, model = request.path, request.query, target.model
+        if model is not None and request.endpoint.carrier is Carrier.PATH:
+            path = path_with_model(path, model)
+        elif model is not None and request.endpoint.carrier is Carrier.QUERY:
+            query = query_with_model(query, model)
+    pieces, length = request.body.with_model(model)
+    if framing is None:
+        if length is not None:
+            framing = b"Content-Length: %d\r\n" % length
+        else:
+            framing = b"Transfer-Encoding: chunked\r\n" if request.body.rest is not None else b""
+    return root, provider.request_head(root, request.method, root.target(path, query), request.headers, framing), pieces
+
+
+async def attempt(provider: Provider, target: Target, request: Request, timeouts: Timeouts, total_at_s: float) -> Sent:
+    """Send to one target and return once the answer may be handed on.
+
+    A kept-alive connection that turns out to be closed is not the provider's failure: the request goes once more over a
+    fresh one, if its body is still there. Raises UpstreamFault (with its provider), NoKey, or a ClientFault from the
+    client's own upload.
+    """
+    root, head, pieces = compose(provider, target, request)
+    limits = Limits(timeouts, request.streamed, total_at_s)
+    try:
+        connection = root.pool.take()
+        if connection is not None:
+            try:
+                return await _exchange(connection, head, pieces, request, limits, reused=True)
+            except ConnectionLost:
+                if not request.body.replayable:
+                    raise
+        dialled_at = time.perf_counter()
+        connection = await root.pool.connect(timeouts.connect)
+        connect_s = time.perf_counter() - dialled_at
+        sent = await _exchange(connection, head, pieces, request, limits, reused=False)
+        sent.connect_s = connect_s
+        return sent
+    except UpstreamFault as fault:
+        raise fault.at(root.where) from None
+
+
+async def _exchange(
+    connection: Connection, head: bytes, pieces: list[Piece], request: Request, limits: Limits, *, reused: bool
+) -> Sent:
+    body = request.body
+    answer = connection.begin(limits, head_only=request.method == "HEAD", interim=request.interim)
+    sent = Sent(answer, reused)
+    try:
+        if body.rest is None and len(body.held) <= AT_ONCE_MAX:
+            connection.write(b"".join((head, *pieces)))
+            connection.sent()
+        else:
+            connection.write(head)
+            sent.upload = asyncio.get_running_loop().create_task(_upload(connection, body, pieces))
+        sent.written_at = time.perf_counter()
+        await answer.ready()
+    except BaseException:
+        connection.abort()
+        await sent.release()
+        raise
+    return sent
+
+
+async def _upload(connection: Connection, body: RequestBody, pieces: list[Piece]) -> None:
+    """Write a large or still growing body as fast as the provider takes it."""
+    chunked = body.length is None
+    try:
+        for piece in pieces:
+            view = memoryview(piece)
+            for start in range(0, len(view), SLICE):
+                part = view[start : start + SLICE]
+                connection.write(b"".join(_chunks([part])) if chunked else part)
+                if not await connection.flush():
+                    return
+        if body.rest is not None:
+            async for more in body.rest:
+                connection.write(b"".join(_chunks([more])) if chunked else more)
+                if not await connection.flush():
+                    return
+        if chunked:
+            connection.write(b"0\r\n\r\n")
+        connection.sent()
+    except FuseboxError as fault:
+        # The client's side broke: its own fault, whatever the provider was about to say.
+        connection.fail(fault)
+
+
+def _chunks(pieces: list[Piece]) -> list[Piece]:
+    """`pieces` as chunks (RFC 9112 section 7.1); an empty one would end the body, so it is left out."""
+    framed: list[Piece] = []
+    for piece in pieces:
+        if len(piece):
+            framed += (b"%x\r\n" % len(piece), piece, b"\r\n")
+    return framed

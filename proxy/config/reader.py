@@ -1,0 +1,301 @@
+"""A node tree read against the types of ``config/schema``: values, and every problem on the way.
+
+`Reader` walks both together, as `msgspec.inspect` shows the types. What cannot be read is replaced by a blank value and
+remembered, so that one pass finds all problems and the rules that look at the whole can leave blanks alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec.inspect as types
+from msgspec import NODEFAULT
+
+from proxy.config import syntax
+from proxy.config.nodes import MAX_NODES, Mapping, Node, Place, Scalar, Sequence, Unreadable, entries
+from proxy.config.problems import BadValue, Path, Problem, did_you_mean, render, shown
+from proxy.config.scalars import Asked, number_of, text_of, truth_of, what, word_of
+from proxy.config.schema import CLIENT_KEYS, Config, Keys, KeySource, Match, Provider, Route, Step
+from proxy.exchange import Target
+
+KEYS_HINT = "write where each key comes from: keys: [{env: NAME}] or [{file: PATH}]; or keys: none, or keys: client"
+EXAMPLES = {
+    (Config, "providers"): 'write for example "providers: {openai: {keys: [{env: OPENAI_API_KEY}]}}"',
+    (Config, "routes"): 'write for example "routes: [{name: everything, match: {}, to: [openai]}]"',
+    (Route, "name"): "give the route a name; it stands in logs and headers",
+    (Route, "match"): 'write "match: {}" to take every request, or "match: {model: gpt-5*}" for some',
+    (Route, "to"): 'write the chain of targets, as in "to: [openai/gpt-5.4, anthropic]"',
+}
+# Names that people know from other tools, and what is written here instead.
+_KEY_ITSELF = frozenset({"api_key", "apikey", "api_keys", "key", "token", "api-key"})
+_CALLED_HERE = {
+    "url": "base_url",
+    "api_base": "base_url",
+    "endpoint": "base_url",
+    "fallback": "to",
+    "fallbacks": "to",
+    "targets": "to",
+    "target": "to",
+    "port": "listen",
+}
+MAX_PROBLEMS = 1000
+"""Most problems reported. Nobody reads more, and each one costs a search for the name that was meant."""
+
+_WEIGHT = types.FloatType(gt=0)
+_KEY_SOURCE = types.type_info(KeySource)
+
+
+class Reader:
+    """One pass over one tree. Afterwards: `problems`, and by path the `places` of all values and the `blanks`."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.places: dict[Path, Place] = {}
+        self.blanks: set[Path] = set()
+        self._around_blanks: set[Path] = set()
+        self._walked = 0
+
+    def report(self, path: Path, message: str, hint: str | None = None, *, place: Place | None = None) -> None:
+        """Notes a problem at `place`, else where `path` or the nearest value around it stands."""
+        line, column = place or self.place_of(path)
+        if len(self.problems) == MAX_PROBLEMS:
+            said = f"there are more than {MAX_PROBLEMS} problems; those after this one in reading order are left out"
+            raise Unreadable(Problem(line, column, "", said))
+        self.problems.append(Problem(line, column, render(path), message, hint))
+
+    def leave_blank(self, path: Path) -> None:
+        """Remembers that nothing can be said of `path`."""
+        self.blanks.add(path)
+        self._around_blanks.update(path[:length] for length in range(len(path)))
+
+    def sound(self, path: Path) -> bool:
+        """True when nothing at, in or around `path` was left blank, so that a rule on it makes sense."""
+        around = (path[:length] for length in range(len(path) + 1))
+        return path not in self._around_blanks and self.blanks.isdisjoint(around)
+
+    def place_of(self, path: Path) -> Place:
+        """Where the value at `path` stands, or what is around it when it is not written; 1:1 at the least."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.places:
+                return self.places[path[:length]]
+        return (1, 1)
+
+    def read(self, kind: types.Type, node: Node, path: Path, place: Place) -> Any:
+        """The value of `node` as `kind`; a blank, with a problem noted, when it is not one."""
+        self._walk(node)
+        self.places[path] = place
+        try:
+            return self._read(kind, node, path, Asked())
+        except BadValue as error:
+            self.report(path, error.what, error.hint)
+            self.leave_blank(path)
+            return _blank(kind)
+
+    def _walk(self, node: Node) -> None:
+        """Counts what is walked: aliases make a small text stand for a tree without end."""
+        self._walked += 1
+        if self._walked > MAX_NODES:
+            message = f"aliases blow this file up to more than {MAX_NODES} values"
+            raise Unreadable(Problem(*node.place, "", message, "repeat less by alias"))
+
+    def _read(self, kind: types.Type, node: Node, path: Path, asked: Asked) -> Any:
+        """The value of `node` as `kind`. Raises BadValue when the node itself is wrong; notes what is wrong in it."""
+        match kind:
+            case types.Metadata(type=inner, extra=extra, extra_json_schema=described):
+                told = Asked((extra or {}).get("parse"), (described or {}).get("description"))
+                return self._read(inner, node, path, told)
+            case types.UnionType(types=choices):
+                if isinstance(node, Scalar) and node.tag == "null" and node.text:
+                    return None
+                return self._read(next(c for c in choices if not isinstance(c, types.NoneType)), node, path, asked)
+            case types.StructType(cls=cls) if cls is Keys:
+                return self._keys(node, path)
+            case types.StructType(cls=cls) if cls is Step:
+                return self._step(node, path)
+            case types.StructType(cls=cls) | types.CustomType(cls=cls) if hasattr(cls, "parse"):
+                return text_of(node, Asked(cls.parse))
+            case types.StructType():
+                return self._struct(kind, node, path)
+            case types.DictType():
+                return self._dict(kind, node, path)
+            case types.VarTupleType():
+                return self._list(kind, node, path)
+            case types.LiteralType(values=values):
+                return word_of(node, values)
+            case types.BoolType():
+                return truth_of(node)
+            case types.IntType() | types.FloatType():
+                return number_of(node, kind)
+            case types.StrType(pattern=pattern):
+                return text_of(node, Asked(asked.parse, asked.hint, pattern))
+        raise TypeError(f"no reading for {kind}")
+
+    # Mappings and lists.
+
+    def _struct(self, kind: types.StructType, node: Node, path: Path) -> Any:
+        fields = {one.encode_name: one for one in kind.fields}
+        bare = not any(one.required for one in kind.fields) and kind.cls not in (Match, KeySource)
+        if bare and isinstance(node, Scalar) and node.tag == "null":
+            return kind.cls()
+        if not isinstance(node, Mapping):
+            hint = f"write {{{next(iter(fields))}: ...}}, or key: value pairs on lines of their own"
+            hint = EXAMPLES[Route, "match"] if kind.cls is Match else hint
+            raise BadValue(f"a mapping is wanted here, not {what(node)}", hint)
+        values = {}
+        for key, child, place in self._pairs(node, path):
+            if key in fields:
+                values[key] = self.read(fields[key].type, child, (*path, key), _best_place(child, place))
+            else:
+                self._unknown(kind.cls, key, list(fields), path, place)
+        for name, one in fields.items():
+            if one.required and name not in values:
+                self.report((*path, name), f"`{name}` is missing", EXAMPLES.get((kind.cls, name)))
+                self.leave_blank((*path, name))
+                values[name] = _blank(one.type)
+        return kind.cls(**values)
+
+    def _unknown(self, cls: type, key: str, known: list[str], path: Path, place: Place) -> None:
+        hint = did_you_mean(key, known)
+        if cls in (Provider, KeySource) and key.lower() in _KEY_ITSELF:
+            hint = f"a key itself is never written in this file; {KEYS_HINT}"
+        elif _CALLED_HERE.get(key.lower()) in known:
+            hint = f"it is called {_CALLED_HERE[key.lower()]} here"
+        self.report((*path, key), "unknown key", hint, place=place)
+        self.leave_blank((*path, key))
+
+    def _dict(self, kind: types.DictType, node: Node, path: Path) -> Any:
+        of_text = _is_text(kind.value_type)
+        if isinstance(node, Scalar) and node.tag == "null" and not of_text:
+            return {}
+        if not isinstance(node, Mapping):
+            raise BadValue(f"a mapping is wanted here, not {what(node)}", "write name: value pairs below it")
+        if of_text and not node.pairs:
+            raise BadValue("an empty mapping", "name at least one, or leave this key out")
+        values: dict[str, Any] = {}
+        for key, child, place in self._pairs(node, path):
+            name = self.read(kind.key_type, Scalar(place, key, "str"), (*path, key), place)
+            value = self.read(kind.value_type, child, (*path, key), _best_place(child, place))
+            if name in values:
+                self.report(
+                    (*path, key), f"{shown(key)} is written twice: case does not count", "keep one", place=place
+                )
+            values[name or key] = value
+        return values
+
+    def _list(self, kind: types.VarTupleType, node: Node, path: Path) -> Any:
+        of_text = _is_text(kind.item_type)
+        if isinstance(node, Scalar):
+            if of_text:
+                return (self._read(kind.item_type, node, path, Asked()),)
+            if node.tag == "null":
+                return ()
+        if not isinstance(node, Sequence):
+            hint = "write it in brackets, [a, b], or one a line, each after a dash"
+            raise BadValue(f"a list is wanted here, not {what(node)}", hint)
+        if of_text and not node.items:
+            raise BadValue("an empty list", "name at least one, or leave this key out")
+        items = enumerate(node.items)
+        return tuple(self.read(kind.item_type, child, (*path, index), child.place) for index, child in items)
+
+    def _pairs(self, node: Mapping, path: Path) -> list[tuple[str, Node, Place]]:
+        """Key, value and place of the key; duplicates and keys that are no text are noted and left out."""
+        found: dict[str, tuple[str, Node, Place]] = {}
+        for key, value, merged in entries(node, self._walk):
+            if not isinstance(key, Scalar):
+                self.report(path, f"{what(key)} stands as a key", "write a key as plain text", place=key.place)
+            elif key.tag not in ("str", "value"):
+                said = f"the key {shown(key.text)} is {what(key)} to YAML" if key.text else "an empty key"
+                self.report(path, said, "put it in quotes" if key.text else "write the key's name", place=key.place)
+                self.leave_blank((*path, key.text))
+            elif key.text not in found:
+                found[key.text] = (key.text, value, key.place)
+            elif not merged:
+                first = found[key.text][2][0]
+                self.report((*path, key.text), f"written twice, first in line {first}", "keep one", place=key.place)
+        return list(found.values())
+
+    # Values with a shape of their own.
+
+    def _keys(self, node: Node, path: Path) -> Keys:
+        """Keys. No value that stands here is ever quoted: a key pasted in place of its source must not be printed."""
+        match node:
+            case Scalar(text="none" | "client", tag="str"):
+                return Keys("none" if node.text == "none" else "client")
+            case Scalar(tag="null"):
+                raise BadValue("no value is written", KEYS_HINT)
+            case Scalar():
+                raise BadValue("a key is never written in this file (the value is not shown)", KEYS_HINT)
+            case Sequence(items=[]):
+                raise BadValue("an empty list", "name a key, or write keys: none to send no credentials")
+            case Sequence(items=items):
+                return Keys("own", tuple(self._key_source(item, (*path, i)) for i, item in enumerate(items)))
+        raise BadValue(f"a list is wanted here, not {what(node)}", "put it in brackets, as in keys: [{env: NAME}]")
+
+    def _key_source(self, node: Node, path: Path) -> KeySource:
+        if not isinstance(node, Mapping):
+            said = "a key is never written in this file (the value is not shown)"
+            self.report(path, said, KEYS_HINT, place=node.place)
+            return KeySource()
+        before = len(self.problems)
+        source: KeySource = self.read(_KEY_SOURCE, node, path, node.place)
+        if len(self.problems) == before and (source.env is None) == (source.file is None):
+            said = "names neither env nor file" if source.env is None else "names both env and file"
+            self.report(path, f"this key {said}", "write {env: NAME} or {file: PATH}, one a key")
+        return source
+
+    def _step(self, node: Node, path: Path) -> Step:
+        if isinstance(node, Scalar):
+            return Step(((text_of(node, Asked(syntax.target)), 1.0),))
+        if not isinstance(node, Mapping):
+            hint = "write provider/model, or {provider/model: 95, other/model: 5} for a weighted step"
+            raise BadValue(f"a target is wanted here, not {what(node)}", hint)
+        if not node.pairs:
+            raise BadValue("a weighted step without a target", "write {provider/model: 95, other/model: 5}")
+        choices: list[tuple[Target, float]] = []
+        for key, child, place in self._pairs(node, path):
+            weight = self.read(_WEIGHT, child, (*path, key), _best_place(child, place))
+            self.places[(*path, key)] = place  # what is still said of this path is about the target
+            try:
+                choices.append((text_of(Scalar(place, key, "str"), Asked(syntax.target)), weight))
+            except BadValue as error:
+                self.report((*path, key), error.what, error.hint, place=place)
+        return Step(tuple(choices))
+
+
+def _best_place(node: Node, key: Place) -> Place:
+    """Where a reader should look: at the value when it is one value, written out; else at its key."""
+    return node.place if isinstance(node, Scalar) and not node.empty else key
+
+
+def _is_text(kind: types.Type) -> bool:
+    """True for text and lists of it: written empty, these would make a match take more than was meant."""
+    match kind:
+        case types.Metadata(type=inner) | types.VarTupleType(item_type=inner):
+            return _is_text(inner)
+    return isinstance(kind, types.StrType | types.LiteralType)
+
+
+def _blank(kind: types.Type) -> Any:
+    """A value of `kind` that means nothing; the rules on the whole leave it alone."""
+    match kind:
+        case types.Metadata(type=inner):
+            return _blank(inner)
+        case types.StructType(cls=cls) if cls is Keys:
+            return CLIENT_KEYS
+        case types.StructType(cls=cls, fields=fields):
+            return cls(**{one.name: _blank(one.type) for one in fields if one.default is NODEFAULT and one.required})
+        case types.CustomType(cls=cls):
+            return cls(0)
+        case types.DictType():
+            return {}
+        case types.VarTupleType():
+            return ()
+        case types.LiteralType(values=values):
+            return values[0]
+        case types.UnionType():
+            return None
+        case types.IntType() | types.FloatType():
+            return 0
+        case types.BoolType():
+            return False
+    return ""

@@ -1,0 +1,283 @@
+"""The configuration file as types: one declaration serves the reader, the editor's JSON Schema and the running proxy.
+
+Every value is frozen and complete: defaults are here and nowhere else. A field's docstring line states its unit and
+why the default is what it is. ``config/parse`` turns a file into a `Config` or into a list of problems. A text with a
+syntax of its own is a type with a ``parse`` method, or a ``str`` whose `Meta` names the function under ``parse``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from proxy.config.problems import BadValue, shown
+from proxy.config.syntax import env_name, header_name, key_file, sticky, url_root
+from proxy.exchange import Target
+
+
+def _read(description: str, parse: Callable[[str], str]) -> Meta:
+    """What a text means, and the function of ``config/syntax`` that brings it into its final form."""
+    return Meta(description=description, extra={"parse": parse})
+
+
+class Seconds(float):
+    """A duration. Written ``250ms``, ``5s``, ``2m`` or ``1h``; held in seconds."""
+
+    UNITS: ClassVar[dict[str, float]] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    PATTERN = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
+
+    @classmethod
+    def parse(cls, text: str) -> Seconds:
+        """Raises BadValue, a sentence for the user, when `text` is not a duration or has more than nine digits."""
+        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)", text)
+        if found is None:
+            raise BadValue(f"{shown(text)} is not a duration", "write a number with ms, s, m or h, as in 250ms, 5s, 2m")
+        return cls(float(found[1]) * cls.UNITS[found[2]])
+
+
+class Bytes(int):
+    """A size. Written ``64KiB``, ``32MiB`` or a plain number of bytes."""
+
+    UNITS: ClassVar[dict[str, int]] = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+    PATTERN = r"^[0-9]+(KiB|MiB|GiB)?$"
+
+    @classmethod
+    def parse(cls, text: str) -> Bytes:
+        """Raises BadValue, a sentence for the user, when `text` is not a size or has more than twelve digits."""
+        found = re.fullmatch(r"([0-9]{1,12})(KiB|MiB|GiB|)", text)
+        if found is None:
+            raise BadValue(f"{shown(text)} is not a size", "write a number with KiB, MiB or GiB, as in 64MiB")
+        return cls(int(found[1]) * cls.UNITS[found[2]])
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """An address to listen on. ``localhost:4010`` stands for both loopback addresses."""
+
+    host: str
+    port: int
+
+    PATTERN = r"^.+:[0-9]{1,5}$"
+
+    @classmethod
+    def parse(cls, text: str) -> Listen:
+        """Raises BadValue, a sentence for the user, when `text` is not HOST:PORT. An IPv6 host stands in brackets."""
+        found = re.fullmatch(r"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)\]):([0-9]{1,5})", text)
+        if found is None or int(found[3]) > 65535:
+            hint = "write HOST:PORT, as in 127.0.0.1:4010, [::1]:4010 or localhost:4010"
+            raise BadValue(f"{shown(text)} is not an address to listen on", hint)
+        return cls(found[1] or found[2], int(found[3]))
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The addresses to bind: two for ``localhost``, because clients differ in which of them they try."""
+        return ("127.0.0.1", "::1") if self.host == "localhost" else (self.host,)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class KeySource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where one key of a provider comes from: an environment variable or a file. Exactly one of the two."""
+
+    env: Annotated[str, _read("Name of the environment variable that holds the key.", env_name)] | None = None
+    file: Annotated[str, _read("Path of the file that holds it; read again when it changes.", key_file)] | None = None
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """Whose credentials a provider gets: its `own`, the `client`'s as they came, or `none` at all.
+
+    `stated` is False only for a provider whose file and preset have not been put together yet (``config/resolve``).
+    """
+
+    mode: Literal["own", "client", "none"]
+    sources: tuple[KeySource, ...] = ()
+    stated: bool = True
+
+
+CLIENT_KEYS = Keys("client")
+UNSTATED_KEYS = Keys("client", stated=False)
+
+
+class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who answers: base URLs and keys. A known name takes what is not written here from its preset.
+
+    In a `Config` that was parsed this has been done: `auth` and `anthropic_auth` are set and `keys` is stated.
+    """
+
+    base_url: (
+        Annotated[str, _read("OpenAI-format root with its version: https://api.openai.com/v1", url_root)] | None
+    ) = None
+    anthropic_url: Annotated[str, _read("Anthropic-format root; /v1/messages is added to it.", url_root)] | None = None
+    keys: Keys = UNSTATED_KEYS
+    auth: Annotated[
+        Literal["bearer", "x-api-key", "api-key"] | None,
+        Meta(description="Header for the provider's own key, OpenAI format; default: the preset's, or bearer."),
+    ] = None
+    anthropic_auth: Annotated[
+        Literal["bearer", "x-api-key"] | None,
+        Meta(description="The same, Anthropic format; default: the preset's, or x-api-key."),
+    ] = None
+    max_concurrency: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Most requests under way at once; more go to the next target."),
+    ] = None
+    ca: Annotated[
+        str | None, Meta(description="File with the CA certificates to trust here, instead of the system's.")
+    ] = None
+
+
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        description="use letters, digits, dot, underscore and dash, at most 63, the first a letter or digit",
+    ),
+]
+
+
+class Breaker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When a provider's circuit opens."""
+
+    mode: Literal["enforce", "shadow", "disabled"] = "enforce"
+    scope: Literal["provider", "target"] = "provider"
+    failure_rate: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    window: Seconds = Seconds(30)
+    min_requests: Annotated[int, Meta(ge=1)] = 10
+    open_for: Seconds = Seconds(5)
+
+
+class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How long each phase of an attempt may take. `total` spans all attempts of a request.
+
+    `connect`: name look-up, TCP and TLS. `head`: from the request sent to the response head, for streamed answers (an
+    unstreamed one may take until `total`). `first_event`: from the request sent to the first data event of a stream.
+    `idle`: between two data events of a stream; comments do not count.
+    """
+
+    connect: Seconds = Seconds(3)
+    head: Seconds = Seconds(30)
+    first_event: Seconds = Seconds(60)
+    idle: Seconds = Seconds(120)
+    total: Seconds = Seconds(600)
+
+
+class RouteTimeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A route's own timeouts; what it leaves out is as at the top of the file."""
+
+    connect: Seconds | None = None
+    head: Seconds | None = None
+    first_event: Seconds | None = None
+    idle: Seconds | None = None
+    total: Seconds | None = None
+
+    def over(self, base: Timeouts) -> Timeouts:
+        """`base` with what this route states put over it."""
+        own = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+        return msgspec.structs.replace(base, **own)
+
+
+class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The same target again.
+
+    `attempts`: extra tries; `max_wait`: longest wait before one; `budget`: retries per request, as a share.
+    """
+
+    attempts: Annotated[int, Meta(ge=0, le=5)] = 1
+    max_wait: Seconds = Seconds(2)
+    budget: Annotated[float, Meta(ge=0, le=1)] = 0.2
+
+
+class LongContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Prices above a prompt size. `over`: tokens; prices in USD per million tokens."""
+
+    over: Annotated[int, Meta(ge=1)]
+    input: Annotated[float, Meta(ge=0)]
+    output: Annotated[float, Meta(ge=0)]
+
+
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """USD per million tokens; `batch` is a factor on all of them."""
+
+    input: Annotated[float, Meta(ge=0)]
+    output: Annotated[float, Meta(ge=0)]
+    cached_input: Annotated[float, Meta(ge=0)] | None = None
+    batch: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    long_context: LongContext | None = None
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is known of a target: `context` is its window in tokens."""
+
+    context: Annotated[int, Meta(ge=1)] | None = None
+    price: Price | None = None
+
+
+PathGlob = Annotated[str, Meta(pattern=r"^[/*]", description="begin it with / or *, as in /v1/chat/*")]
+HeaderName = Annotated[str, _read("Name of a header, in lower case once read.", header_name)]
+
+
+class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which requests a route takes; all that is written must hold, an empty match takes everything.
+
+    `model`, `path` and header values are globs (``*`` and ``?``), one or a list of which one must fit. Letters count
+    as they are; header names do not.
+    """
+
+    model: tuple[str, ...] = ()
+    path: tuple[PathGlob, ...] = ()
+    header: dict[HeaderName, tuple[str, ...]] = {}
+    complexity: tuple[Literal["simple", "standard", "complex", "creative"], ...] = ()
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One step of a chain: a target, or several with weights of which one is drawn per request."""
+
+    choices: tuple[tuple[Target, float], ...]
+
+
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A rule of the policy: what it matches, and the chain of targets that answers."""
+
+    name: Name
+    match: Match
+    to: tuple[Step, ...]
+    sticky: (
+        Annotated[str, _read("What keeps a client on one choice of a weighted step: header:NAME.", sticky)] | None
+    ) = None
+    timeouts: RouteTimeouts = RouteTimeouts()
+    deliver: Literal["live", "whole"] = "live"
+    on_broken_stream: Literal["abort", "error_event"] = "abort"
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Bounds on one request. `body`: the most of it held in memory to find the model; `headers`: their total size."""
+
+    body: Bytes = Bytes(64 * 1024**2)
+    headers: Bytes = Bytes(64 * 1024)
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the log's level stands; lines go to stdout."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole configuration file."""
+
+    listen: Listen = Listen("127.0.0.1", 4010)
+    admin: Listen = Listen("127.0.0.1", 4011)
+    providers: dict[Name, Provider]
+    breaker: Breaker = Breaker()
+    timeouts: Timeouts = Timeouts()
+    retry: Retry = Retry()
+    models: dict[str, Model] = {}
+    routes: tuple[Route, ...]
+    response_headers: bool = True
+    limits: Limits = Limits()
+    drain: Seconds = Seconds(300)
+    log: Log = Log()

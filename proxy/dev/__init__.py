@@ -1,0 +1,1 @@
+"""For people at their desks: the built-in demo provider."""

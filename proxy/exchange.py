@@ -1,0 +1,85 @@
+"""The frozen values that travel from room to room: what came in, what was decided, what became of it.
+
+Nothing here does anything. A value is built once, by the room named in its docstring, and only read afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+"""Header lines in the order of the wire, names in the case of the wire, values without surrounding white space."""
+
+
+class Format(Enum):
+    """The API dialect a client speaks. It decides the URL root, the credential header and the shape of errors."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
+class Carrier(Enum):
+    """Where an endpoint carries its model."""
+
+    JSON = "json"
+    MULTIPART = "multipart"
+    QUERY = "query"
+    PATH = "path"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What a path means (built by ``wire/endpoints``).
+
+    ``stored``: the call is about an object that lives at one provider (a file, a batch, a stored response), so
+    another provider can never answer it.
+    """
+
+    name: str
+    format: Format
+    carrier: Carrier
+    stored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A provider by name, and the model to ask it for; ``None`` keeps the client's model."""
+
+    provider: str
+    model: str | None = None
+
+    def __str__(self) -> str:
+        return self.provider if self.model is None else f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the policy may ask about a request (built by ``serve/intake``); header names are lower case."""
+
+    endpoint: Endpoint
+    method: str
+    path: str
+    model: str | None
+    stream: bool
+    headers: dict[str, str]
+    complexity: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A target that was not taken, and the reason in words that a log line can carry."""
+
+    target: Target
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The targets decided for one request, in order, and the reasons for those left out (built by ``policy/decide``)."""
+
+    route: str
+    targets: tuple[Target, ...]
+    skipped: tuple[Skipped, ...] = ()

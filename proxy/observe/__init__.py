@@ -1,0 +1,1 @@
+"""What happened: log lines, health, the record of a request."""

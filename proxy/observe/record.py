@@ -1,0 +1,123 @@
+"""What is remembered of one request while it runs, and the one line that is logged of it at the end.
+
+Metadata only: no prompt, no answer, no header value but the ids. Field names as in docs/logging.md.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import structlog
+
+from proxy.exchange import Plan
+
+
+class Record:
+    """The facts of one request, filled in along its way. Times are of `time.perf_counter`, in seconds."""
+
+    __slots__ = (
+        "attempts",
+        "body_in",
+        "body_out",
+        "client_model",
+        "client_retry",
+        "endpoint",
+        "error",
+        "error_code",
+        "method",
+        "path",
+        "ready_at",
+        "request_id",
+        "route",
+        "sent_at",
+        "skipped",
+        "started_at",
+        "status",
+        "stream",
+        "target",
+        "waited_s",
+        "written_at",
+    )
+
+    def __init__(self, method: str, path: str) -> None:
+        self.started_at = time.perf_counter()
+        self.method = method
+        self.path = path
+        self.request_id = "-"
+        self.endpoint = ""
+        self.client_model: str | None = None
+        self.client_retry: str | None = None
+        self.stream = False
+        self.route: str | None = None
+        self.target: str | None = None
+        self.skipped: list[str] = []
+        self.attempts = 0
+        self.status = 0
+        self.error_code: str | None = None
+        self.error: str | None = None
+        self.body_in = 0
+        self.body_out = 0
+        self.waited_s = 0.0
+        self.sent_at = 0.0
+        self.ready_at = 0.0
+        self.written_at = 0.0
+
+    def decided(self, plan: Plan, model: str | None) -> None:
+        """The plan is made; its first target is the one to be asked."""
+        target = plan.targets[0]
+        asked = target.model or model
+        self.route = plan.route
+        self.target = target.provider if asked is None else f"{target.provider}/{asked}"
+        self.skipped = [f"{skip.target}: {skip.reason}" for skip in plan.skipped]
+
+    def answered(self, sent_at: float, connect_s: float) -> None:
+        """An answer is ready to be handed on; the request had been sent at `sent_at`, after `connect_s` of connecting."""
+        self.ready_at = time.perf_counter()
+        self.sent_at = sent_at
+        self.waited_s += connect_s
+
+    def client_gone(self) -> None:
+        """The client hung up before its answer was complete."""
+        self.status = 499
+        self.error_code, self.error = "client_closed_request", "the client closed the connection"
+
+    def line(self, now: float) -> dict[str, Any]:
+        """The fields of the log line; absent facts are left out."""
+        fields: dict[str, Any] = {
+            "request_id": self.request_id,
+            "method": self.method,
+            "path": self.path,
+            "endpoint": self.endpoint,
+            "model": self.client_model,
+            "route": self.route,
+            "target": self.target,
+            "attempts": self.attempts,
+            "status": self.status,
+            "stream": self.stream,
+            "total_ms": round((now - self.started_at) * 1000, 2),
+            "bytes_in": self.body_in,
+            "bytes_out": self.body_out,
+        }
+        if self.ready_at:
+            fields["first_event_ms"] = round((self.ready_at - self.started_at) * 1000, 2)
+            fields["overhead_us"] = round(
+                (self.sent_at - self.started_at - self.waited_s + self.written_at - self.ready_at) * 1e6
+            )
+        if self.skipped:
+            fields["skipped"] = self.skipped
+        if self.client_retry is not None and self.client_retry != "0":
+            fields["client_retry"] = self.client_retry
+        if self.error_code is not None:
+            fields["error_code"] = self.error_code
+            fields["error"] = self.error
+        return fields
+
+
+def emit(logger: structlog.typing.FilteringBoundLogger, record: Record) -> None:
+    """Log the one line of a request: as a warning when it did not end well for Fusebox's own reasons."""
+    fields = record.line(time.perf_counter())
+    if record.error_code is None:
+        logger.info("request", **fields)
+    else:
+        logger.warning("request", **fields)

@@ -1,0 +1,1 @@
+"""Which targets answer a request, and why. Pure."""

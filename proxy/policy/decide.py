@@ -1,0 +1,112 @@
+"""From a policy and a request's facts to a plan, with the reason for every target left out. `explain` calls it too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxy.config.schema import Config, Route, Step, Timeouts
+from proxy.errors import BadRequest, NoRoute
+from proxy.exchange import Carrier, Facts, Format, Plan, Skipped, Target
+from proxy.policy.match import Predicate, compile_match
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRoute:
+    """A route with its match compiled and its timeouts complete."""
+
+    route: Route
+    takes: Predicate
+    timeouts: Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The routing part of a configuration, ready to decide.
+
+    `formats`: which formats each provider offers. `header_names`: the lower-case names that any route asks for.
+    `model_names`: the exact models that routes match, in order, for ``GET /v1/models``.
+    """
+
+    routes: tuple[CompiledRoute, ...]
+    formats: Mapping[str, frozenset[Format]]
+    header_names: frozenset[str]
+    model_names: tuple[str, ...]
+
+
+def compile_policy(config: Config) -> Policy:
+    """The policy of `config`, whose providers are resolved (presets filled in)."""
+    formats = {
+        name: frozenset(
+            format_
+            for format_, url in ((Format.OPENAI, provider.base_url), (Format.ANTHROPIC, provider.anthropic_url))
+            if url is not None
+        )
+        for name, provider in config.providers.items()
+    }
+    exact = (model for route in config.routes for model in route.match.model if not {"*", "?"} & set(model))
+    return Policy(
+        routes=tuple(
+            CompiledRoute(route, compile_match(route.match), route.timeouts.over(config.timeouts))
+            for route in config.routes
+        ),
+        formats=formats,
+        header_names=frozenset(name.lower() for route in config.routes for name in route.match.header),
+        model_names=tuple(dict.fromkeys(exact)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A plan and the route's timeouts that hold for it."""
+
+    plan: Plan
+    timeouts: Timeouts
+
+
+def decide(policy: Policy, facts: Facts, *, roll: float) -> Decision:
+    """The plan for a request; `roll` in [0, 1) draws from weighted steps.
+
+    Raises NoRoute when no route takes it or no target of the route offers its format, and BadRequest when the route
+    replaces the model of a request that has none.
+    """
+    for compiled in policy.routes:
+        if compiled.takes(facts):
+            return Decision(_plan(policy, compiled.route, facts, roll), compiled.timeouts)
+    asked = f"model {facts.model!r}" if facts.model is not None else "a request without a model"
+    raise NoRoute(
+        f"no route takes {asked} at {facts.path}: add a route to the policy, or a last one with `match: {{}}` that takes everything"
+    )
+
+
+def _plan(policy: Policy, route: Route, facts: Facts, roll: float) -> Plan:
+    wanted = facts.endpoint.format
+    targets: list[Target] = []
+    skipped: list[Skipped] = []
+    for step in route.to:
+        target = _draw(step, roll)
+        if wanted not in policy.formats[target.provider]:
+            skipped.append(Skipped(target, f"provider {target.provider!r} offers no {wanted.value} format"))
+        elif target.model is not None and facts.model is None and facts.endpoint.carrier is not Carrier.NONE:
+            raise BadRequest(
+                f"the request names no `model`, which route {route.name!r} needs to replace; add one", param="model"
+            )
+        else:
+            targets.append(target)
+    if not targets:
+        reasons = "; ".join(f"{skip.target}: {skip.reason}" for skip in skipped)
+        raise NoRoute(f"route {route.name!r} has no target for this request: {reasons}")
+    return Plan(route.name, tuple(targets), tuple(skipped))
+
+
+def _draw(step: Step, roll: float) -> Target:
+    """The choice on which `roll` falls when the weights are laid end to end."""
+    choices = step.choices
+    if len(choices) == 1:
+        return choices[0][0]
+    point = roll * sum(weight for _, weight in choices)
+    for target, weight in choices:
+        point -= weight
+        if point < 0:
+            return target
+    return choices[-1][0]

@@ -1,0 +1,1 @@
+"""The client's side: accept, read, hand on, answer."""

@@ -1,0 +1,155 @@
+"""The whole way of a request on one screen: read → decide → attempt → relay → record.
+
+The listener has accepted it; each step is a room of its own, and each leaves its facts in the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+import structlog
+from aiohttp import web
+
+from proxy.attempt.send import Request, Sent, attempt
+from proxy.errors import FuseboxError
+from proxy.exchange import Carrier, Facts, Plan, Target
+from proxy.observe.health import Health
+from proxy.observe.record import emit
+from proxy.policy.decide import Decision, decide
+from proxy.serve import models, realtime
+from proxy.serve.client import ClientConnection, answered
+from proxy.serve.inbound import Inbound, complexity, header_facts, model_outside_body, read_head, request_id, total_s
+from proxy.serve.intake import Intake
+from proxy.serve.snapshot import Snapshot
+from proxy.serve.turn import Turn
+from proxy.wire.body import RequestBody
+
+
+class Handler:
+    """Answers every request of the data port. `snapshot` gives the configuration in force when it is asked."""
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        health: Health,
+        logger: structlog.typing.FilteringBoundLogger,
+        roll: Callable[[], float] = random.random,
+    ) -> None:
+        self._snapshot = snapshot
+        self._health = health
+        self._logger = logger
+        self._roll = roll
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request on the client's transport, and tell aiohttp whether the connection may be kept."""
+        connection, transport = request.protocol, request.transport
+        assert isinstance(connection, ClientConnection)
+        if transport is None:
+            return answered(keep_alive=False)
+        turn = Turn(request, connection, transport, self._snapshot(), self._is_draining)
+        connection.busy = True
+        self._health.enter()
+        try:
+            try:
+                keep_alive = await self._serve(turn)
+            except FuseboxError as error:
+                keep_alive = turn.refuse(error)
+        except asyncio.CancelledError:
+            # The client hung up: nobody's fault. What was under way upstream has been closed on the way here.
+            turn.record.client_gone()
+            raise
+        except Exception:
+            self._logger.exception("internal_error", request_id=turn.record.request_id)
+            keep_alive = turn.refuse(
+                FuseboxError("an error of its own; please report the log line `internal_error` of this request")
+            )
+        finally:
+            connection.busy = False
+            connection.flow = None
+            self._health.leave()
+            emit(self._logger, turn.record)
+        return answered(keep_alive)
+
+    async def _serve(self, turn: Turn) -> bool:
+        # Read: what is asked, in which format, with which model.
+        inbound = self._head(turn)
+        body, facts = await self._read(turn, inbound)
+        if models.is_merged(inbound, turn.snapshot.policy):
+            return await models.answer(turn, inbound, lambda: self._decide(turn, inbound, facts))
+        # Decide: which targets, and why.
+        decision = self._decide(turn, inbound, facts)
+        if inbound.upgrade:
+            return await realtime.answer(turn, inbound, facts, decision)
+        # Attempt: until an answer may be handed on.
+        sent = await self._attempt(turn, inbound, body, facts, decision)
+        # Relay: bytes as they come. From the first of them on there is no other answer.
+        return await turn.relay(sent)
+
+    def _head(self, turn: Turn) -> Inbound:
+        headers = turn.request.raw_headers
+        wanted = header_facts(headers, turn.snapshot.policy.header_names)
+        record = turn.record
+        record.request_id = request_id(wanted)
+        record.client_retry = wanted.get("x-stainless-retry-count")
+        inbound = read_head(turn.request, turn.snapshot, headers, wanted)
+        turn.format = inbound.endpoint.format
+        record.endpoint = inbound.endpoint.name
+        return inbound
+
+    async def _read(self, turn: Turn, inbound: Inbound) -> tuple[RequestBody, Facts]:
+        config, record = turn.snapshot.config, turn.record
+        waiting_since = 0.0
+        if not turn.body_is_here:
+            waiting_since = time.perf_counter()
+            if "expect" in inbound.wanted:
+                turn.ask_for_body(inbound.wanted["expect"])
+        intake = Intake(turn.request, inbound.headers, body_max=config.limits.body, wait_s=config.timeouts.total)
+        body = await intake.read(inbound.endpoint)
+        if waiting_since:
+            record.waited_s += time.perf_counter() - waiting_since
+        model = (
+            body.model if inbound.endpoint.carrier in (Carrier.JSON, Carrier.MULTIPART) else model_outside_body(inbound)
+        )
+        record.client_model, record.stream, record.body_in = model, intake.stream, len(body.held)
+        return body, Facts(
+            endpoint=inbound.endpoint,
+            method=inbound.method,
+            path=inbound.path,
+            model=model,
+            stream=intake.stream,
+            headers=inbound.wanted,
+            complexity=complexity(inbound.wanted),
+        )
+
+    def _decide(self, turn: Turn, inbound: Inbound, facts: Facts) -> Decision:
+        if inbound.provider is not None:
+            decision = Decision(Plan("passthrough", (Target(inbound.provider),)), turn.snapshot.config.timeouts)
+        else:
+            decision = decide(turn.snapshot.policy, facts, roll=self._roll())
+        turn.record.decided(decision.plan, facts.model)
+        return decision
+
+    async def _attempt(self, turn: Turn, inbound: Inbound, body: RequestBody, facts: Facts, decision: Decision) -> Sent:
+        target = decision.plan.targets[0]
+        request = Request(
+            endpoint=inbound.endpoint,
+            method=inbound.method,
+            path=inbound.path,
+            query=inbound.query,
+            headers=inbound.headers,
+            body=body,
+            streamed=facts.stream,
+            interim=turn.interim,
+            passthrough=inbound.provider is not None,
+        )
+        total_at = asyncio.get_running_loop().time() + total_s(decision.timeouts.total, inbound.wanted)
+        turn.record.attempts = 1
+        sent = await attempt(turn.snapshot.providers[target.provider], target, request, decision.timeouts, total_at)
+        turn.record.answered(sent.written_at, sent.connect_s)
+        return sent
+
+    def _is_draining(self) -> bool:
+        return self._health.draining

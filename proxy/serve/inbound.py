@@ -1,0 +1,150 @@
+"""The head of a request, read into facts: what it asks for, in which format, with which wishes of the client's."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from proxy.config.schema import Config
+from proxy.errors import BadRequest, NoRoute, Refused
+from proxy.exchange import Carrier, Endpoint, Format, RawHeaders
+from proxy.serve.snapshot import Snapshot
+from proxy.wire import address
+from proxy.wire.endpoints import classify
+
+_WANTED = frozenset(
+    (
+        "anthropic-version",
+        "connection",
+        "expect",
+        "upgrade",
+        "x-fusebox-complexity",
+        "x-fusebox-request-id",
+        "x-fusebox-timeout-ms",
+        "x-stainless-read-timeout",
+        "x-stainless-retry-count",
+    )
+)
+"""Header names that are read whatever the policy asks for."""
+
+_names: dict[bytes, str] = {}
+_NAMES_MAX = 2048
+
+_process = os.urandom(4).hex()
+_counter = itertools.count(1)
+_GIVEN_ID = re.compile(r"[!-~]{1,128}")
+_COMPLEXITIES = frozenset(("simple", "standard", "complex", "creative"))
+
+PASSTHROUGH = Endpoint("passthrough", Format.OPENAI, Carrier.NONE, stored=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A request's head. `provider` is set for ``/p/{provider}/...``, whose `path` is then the rest, as the client wrote it."""
+
+    method: str
+    path: str
+    query: str | None
+    endpoint: Endpoint
+    headers: RawHeaders
+    wanted: dict[str, str]
+    upgrade: bool
+    provider: str | None = None
+
+
+def header_facts(headers: RawHeaders, names: frozenset[str]) -> dict[str, str]:
+    """The values of the headers that matter, by lower-case name; the first of several counts."""
+    found: dict[str, str] = {}
+    for raw, value in headers:
+        name = _names.get(raw)
+        if name is None:
+            name = raw.decode("latin-1").lower()
+            if len(_names) < _NAMES_MAX:
+                _names[raw] = name
+        if (name in _WANTED or name in names) and name not in found:
+            found[name] = value.decode("latin-1")
+    return found
+
+
+def request_id(wanted: dict[str, str]) -> str:
+    """The client's own id if it is fit to print, else a new one, unique in this process and all but unique beyond."""
+    given = wanted.get("x-fusebox-request-id")
+    if given is not None and _GIVEN_ID.fullmatch(given):
+        return given
+    return f"fb-{_process}-{next(_counter):x}"
+
+
+def read_head(request: web.BaseRequest, snapshot: Snapshot, headers: RawHeaders, wanted: dict[str, str]) -> Inbound:
+    """The head as facts. Raises ClientFault for a target that is never forwarded."""
+    method = request.method
+    if method == "CONNECT":
+        raise Refused(405, "method_not_allowed", "CONNECT is not served: this is no forward proxy")
+    path, query = address.split(request.raw_path, own=snapshot.own)
+    upgrade = wanted.get("upgrade", "").lower() == "websocket" and "upgrade" in wanted.get("connection", "").lower()
+    if path.startswith("/p/"):
+        name, slash, rest = path[3:].partition("/")
+        if name not in snapshot.providers:
+            raise NoRoute(
+                f"no provider {name!r} in the policy: /p/NAME/... takes one of {', '.join(snapshot.providers)}"
+            )
+        return Inbound(method, slash + rest or "/", query, PASSTHROUGH, headers, wanted, upgrade, name)
+    if not path.startswith("/v1/") or path.startswith("/v1/v1/"):
+        raise NoRoute(_hint(path))
+    endpoint = classify(method, path, anthropic_header="anthropic-version" in wanted)
+    return Inbound(method, path, query, endpoint, headers, wanted, upgrade)
+
+
+def _hint(path: str) -> str:
+    """What most likely went wrong with the SDK's base URL."""
+    if path.startswith("/v1/v1/"):
+        return f"no such path {path}: the base URL has one /v1 too many (Anthropic's SDK adds its own)"
+    if classify("POST", "/v1" + path, anthropic_header=False).name != "other":
+        return f"no such path {path}: the base URL of OpenAI's SDK must end in /v1"
+    return f"no such path {path}: OpenAI and Anthropic calls are under /v1/, calls outside both under /p/PROVIDER/"
+
+
+def total_s(config_total_s: float, wanted: dict[str, str]) -> float:
+    """Seconds for all attempts together: the policy's, or what the client says it will wait if that is less."""
+    total = config_total_s
+    for name, unit in (("x-fusebox-timeout-ms", 0.001), ("x-stainless-read-timeout", 1.0)):
+        value = wanted.get(name)
+        if value is None:
+            continue
+        try:
+            stated = float(value) * unit
+        except ValueError:
+            stated = 0.0
+        if 0 < stated < float("inf"):
+            total = min(total, stated)
+        elif name == "x-fusebox-timeout-ms":
+            raise BadRequest(f"x-fusebox-timeout-ms must be a number of milliseconds above 0, not {value[:40]!r}")
+    return total
+
+
+def complexity(wanted: dict[str, str]) -> str | None:
+    """The class the client states. Raises BadRequest for one that does not exist."""
+    stated = wanted.get("x-fusebox-complexity")
+    if stated is not None and stated not in _COMPLEXITIES:
+        raise BadRequest(f"x-fusebox-complexity must be one of {', '.join(sorted(_COMPLEXITIES))}, not {stated[:40]!r}")
+    return stated
+
+
+def model_outside_body(inbound: Inbound) -> str | None:
+    """The model where path or query carry it."""
+    if inbound.endpoint.carrier is Carrier.PATH:
+        return address.model_of_path(inbound.path)
+    if inbound.endpoint.carrier is Carrier.QUERY:
+        return address.model_of_query(inbound.query)
+    return None
+
+
+def own_authorities(config: Config) -> frozenset[str]:
+    """Host:port pairs by which clients may name the data port in an absolute-form request."""
+    hosts = {config.listen.host, "localhost", "127.0.0.1", "::1", *config.listen.hosts}
+    return frozenset(
+        f"[{host}]:{config.listen.port}" if ":" in host else f"{host}:{config.listen.port}" for host in hosts
+    )

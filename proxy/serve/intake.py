@@ -1,0 +1,176 @@
+"""Reading a request: its facts for the policy, and its body, held or still streaming.
+
+What has to be in memory is what the model may stand in: a JSON body whole, a form up to its `model` field. Anything else
+is passed on as it comes, so a file of any size costs the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from aiohttp.streams import StreamReader
+
+from proxy.errors import BadRequest, ClientFault, Refused, TooLarge
+from proxy.exchange import Carrier, Endpoint, RawHeaders
+from proxy.wire import payload
+from proxy.wire.body import RequestBody
+from proxy.wire.form import FormScanner, boundary, is_form
+from proxy.wire.headers import find
+
+HOLD_MAX = 64 * 1024
+"""Bytes of an opaque body that are held, so that it can be sent again; a larger one streams through."""
+
+
+class RequestTimeout(Refused):
+    """408: the client stopped sending in the middle of its body."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(408, "request_timeout", f"the request body was not complete within {seconds:g} s")
+
+
+class Intake:
+    """Reads the body of one request."""
+
+    def __init__(self, request: web.BaseRequest, headers: RawHeaders, *, body_max: int, wait_s: float) -> None:
+        self._content: StreamReader = request.content
+        self._headers = headers
+        self._body_max = body_max
+        self._wait_s = wait_s
+        length = find(headers, b"content-length")
+        self._length = int(length) if length is not None else None
+        self._chunked = find(headers, b"transfer-encoding") is not None
+        self.stream = False
+        self.stored = False
+
+    async def read(self, endpoint: Endpoint, *, model_wanted: bool = True) -> RequestBody:
+        """The body, read as far as `endpoint` needs it. Raises ClientFault.
+
+        `model_wanted` False: nobody asks for the model in the body, so it is not looked for.
+        """
+        if not self._chunked and not self._length:
+            # No body, or an empty one; which of the two is the client's to say.
+            if endpoint.carrier is Carrier.JSON and model_wanted and endpoint.name != "other":
+                raise BadRequest("the request has no body; a JSON object is expected")
+            return RequestBody(length=self._length)
+        content_type = find(self._headers, b"content-type")
+        form = is_form(content_type)
+        if model_wanted and endpoint.carrier in (Carrier.JSON, Carrier.MULTIPART):
+            if form:
+                assert content_type is not None
+                return await self._form(boundary(content_type))
+            if endpoint.name != "other" or _says_json(content_type):
+                return await self._json()
+        return await self._opaque()
+
+    async def _json(self) -> RequestBody:
+        body = await self._whole()
+        coding = find(self._headers, b"content-encoding")
+        if coding is not None and coding.lower() != b"identity":
+            return self._compressed(body, coding.lower())
+        facts = payload.read(body)
+        self.stream, self.stored = facts.stream, facts.stored
+        return RequestBody(body, carrier=Carrier.JSON, model=facts.model, length=len(body))
+
+    def _compressed(self, body: bytes | bytearray, coding: bytes) -> RequestBody:
+        """A compressed body is looked into for the policy's sake, and goes on as it came: its model is kept."""
+        if coding not in (b"gzip", b"deflate"):
+            raise Refused(
+                415,
+                "unsupported_encoding",
+                f"a body with Content-Encoding {coding.decode('latin-1')!r} cannot be looked into; send it uncompressed",
+            )
+        inflate = zlib.decompressobj(wbits=47)
+        try:
+            plain = inflate.decompress(body, self._body_max)
+        except zlib.error as error:
+            raise BadRequest(f"the request body is not valid {coding.decode()}: {error}") from None
+        if inflate.unconsumed_tail:
+            raise TooLarge(f"the request body is larger than limits.body ({self._body_max} bytes) once decompressed")
+        facts = payload.read(plain)
+        self.stream, self.stored = facts.stream, facts.stored
+        return RequestBody(body, carrier=Carrier.NONE, model=facts.model, length=len(body))
+
+    async def _form(self, mark: bytes) -> RequestBody:
+        """A form, held up to its model; what comes behind streams on, and may not name another model."""
+        scanner = FormScanner(mark)
+        held = bytearray()
+        while not self._content.at_eof():
+            part = await self._next()
+            held += part
+            scanner.feed(part)
+            if scanner.spans and len(held) > HOLD_MAX and not self._content.is_eof():
+                break
+            if len(held) > self._body_max:
+                raise TooLarge(
+                    f"no `model` field within the first {self._body_max} bytes (limits.body) of the form: put it before the file,"
+                    " as the routing needs it first"
+                )
+        rest = None if self._content.at_eof() else self._rest_of_form(scanner)
+        length = len(held) if rest is None else self._length
+        return RequestBody(
+            held, carrier=Carrier.MULTIPART, model=scanner.model, spans=scanner.spans, length=length, rest=rest
+        )
+
+    async def _rest_of_form(self, scanner: FormScanner) -> AsyncIterator[bytes]:
+        found = len(scanner.spans)
+        async for part in self._rest():
+            scanner.feed(part)
+            if len(scanner.spans) != found:
+                raise BadRequest(
+                    "the form names `model` a second time, behind a file; name it once, before the file", param="model"
+                )
+            yield part
+
+    async def _opaque(self) -> RequestBody:
+        held = bytearray()
+        while not self._content.at_eof():
+            if len(held) >= HOLD_MAX:
+                return RequestBody(held, length=self._length, rest=self._rest())
+            held += await self._next()
+        return RequestBody(held, length=len(held))
+
+    async def _whole(self) -> bytes | bytearray:
+        """The whole body in one piece of memory. Raises TooLarge."""
+        content = self._content
+        if content.is_eof():
+            # The usual case: it came with the head, and there is nothing to wait for.
+            return content.read_nowait(-1)
+        if self._length is not None and self._length > self._body_max:
+            raise TooLarge(
+                f"the request body has {self._length} bytes; at most {self._body_max} (limits.body) are held to find its model"
+            )
+        body = bytearray()
+        while not content.at_eof():
+            body += await self._next()
+            if len(body) > self._body_max:
+                raise TooLarge(f"the request body is larger than {self._body_max} bytes (limits.body)")
+        return body
+
+    async def _next(self) -> bytes:
+        """What has come in, at least one byte unless the body ends. Raises ClientFault."""
+        try:
+            if self._content.is_eof():
+                return await self._content.readany()
+            async with asyncio.timeout(self._wait_s):
+                return await self._content.readany()
+        except TimeoutError:
+            raise RequestTimeout(self._wait_s) from None
+        except web.RequestPayloadError as error:
+            raise _broken(error) from None
+
+    async def _rest(self) -> AsyncIterator[bytes]:
+        while not self._content.at_eof():
+            part = await self._next()
+            if part:
+                yield part
+
+
+def _broken(error: Exception) -> ClientFault:
+    return BadRequest(f"the request body broke off or is wrongly framed: {str(error).partition(chr(10))[0]}")
+
+
+def _says_json(content_type: bytes | None) -> bool:
+    return content_type is not None and b"json" in content_type.lower()

@@ -1,0 +1,81 @@
+"""The data port: sockets, the server on them, and their end without cutting anybody off."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from proxy.config.schema import Limits, Listen
+from proxy.errors import FuseboxError
+from proxy.serve.client import ClientServer
+from proxy.serve.handler import Handler
+
+BACKLOG = 1024
+"""Connections the kernel holds for us while the loop is busy; thousands of streams may open at once."""
+
+HEADER_LINES_MAX = 256
+"""Header lines of a request; SDKs send about twenty."""
+
+KEEP_ALIVE_S = 3630.0
+"""How long a client's connection may idle: longer than any SDK keeps one, so that it is never us who close it under a
+request that is on its way."""
+
+
+def bind(address: Listen) -> list[socket.socket]:
+    """Listening sockets for `address`: two for ``localhost``. Raises OSError, whose text names the address."""
+    bound: list[socket.socket] = []
+    try:
+        for host in address.hosts:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                sock = socket.create_server((host, address.port), family=family, backlog=BACKLOG, reuse_port=False)
+            except OSError as error:
+                if host == "::1" and bound:
+                    continue  # a machine without IPv6 still has its other loopback address
+                raise OSError(error.errno, f"cannot listen on {host} port {address.port}: {error.strerror}") from None
+            sock.setblocking(False)
+            bound.append(sock)
+    except BaseException:
+        for sock in bound:
+            sock.close()
+        raise
+    return bound
+
+
+class Listener:
+    """Accepts clients on bound sockets."""
+
+    def __init__(
+        self, sockets: list[socket.socket], handler: Handler, limits: Limits, on_refused: Callable[[FuseboxError], None]
+    ) -> None:
+        self._sockets = sockets
+        self._server = ClientServer(
+            handler,
+            on_refused=on_refused,
+            access_log=None,
+            # Bodies pass as they are: a compressed one stays compressed.
+            auto_decompress=False,
+            keepalive_timeout=KEEP_ALIVE_S,
+            max_line_size=int(limits.headers),
+            max_field_size=int(limits.headers),
+            max_headers=HEADER_LINES_MAX,
+        )
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        loop = asyncio.get_running_loop()
+        for sock in self._sockets:
+            self._servers.append(await loop.create_server(self._server, sock=sock, backlog=BACKLOG))
+
+    def stop_accepting(self) -> None:
+        """Take no new connections, and close those without a request; the others go on."""
+        for server in self._servers:
+            server.close()
+        self._server.close_idle()
+
+    async def stop(self) -> None:
+        """Close everything now. Answers under way are cut."""
+        self.stop_accepting()
+        await self._server.shutdown(0.1)

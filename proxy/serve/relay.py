@@ -1,0 +1,135 @@
+"""The answer's bytes to the client, in the event-loop turn in which they came from the provider.
+
+The relay chooses a framing for the client's connection (RFC 9112 section 6), writes head and held bytes in one go, and
+is from then on the answer's sink. When the client reads slowly, its transport tells `pause`, and the provider waits.
+An answer that breaks is never ended: the client's connection is aborted, so that no truncated answer can look whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from proxy.errors import FuseboxError
+from proxy.serve.reply import status_line
+from proxy.upstream.answer import Answer, Lines
+from proxy.wire.headers import block, response_lines
+
+Framing = Literal["none", "length", "chunked", "close"]
+
+
+class Relay:
+    """Hands one answer to one client."""
+
+    __slots__ = ("_answer", "_chunked", "_done", "_transport", "body_bytes", "fault", "framing", "keep_alive")
+
+    def __init__(
+        self, transport: asyncio.Transport, answer: Answer, *, http10: bool, keep_alive: bool, head_only: bool
+    ) -> None:
+        self._transport = transport
+        self._answer = answer
+        self._done: asyncio.Future[None] | None = None
+        self.framing = _framing(answer, http10=http10, head_only=head_only)
+        self._chunked = self.framing == "chunked"
+        self.keep_alive = keep_alive and self.framing != "close"
+        self.body_bytes = 0
+        self.fault: FuseboxError | None = None
+
+    def begin(self, own_lines: bytes, *, http10: bool) -> None:
+        """Write the head and what of the body is there; take the rest as it comes.
+
+        No await between here and the last line: a span must not come between what is held and what is attached.
+        """
+        answer = self._answer
+        connection = (
+            b""
+            if self.keep_alive and not http10
+            else b"Connection: keep-alive\r\n"
+            if self.keep_alive
+            else b"Connection: close\r\n"
+        )
+        transfer = b"Transfer-Encoding: chunked\r\n" if self._chunked else b""
+        head = b"".join(
+            (
+                status_line(answer.status, answer.reason),
+                block(response_lines(answer.lines)),
+                own_lines,
+                transfer,
+                connection,
+                b"\r\n",
+            )
+        )
+        body = b"" if self.framing == "none" else answer.held[0] if len(answer.held) == 1 else b"".join(answer.held)
+        answer.held.clear()
+        self.body_bytes = len(body)
+        if self._chunked:
+            end = _last_chunk(answer.trailers) if answer.complete else b""
+            self._transport.write(b"%b%x\r\n%b\r\n%b" % (head, len(body), body, end) if body else head + end)
+        else:
+            self._transport.write(head + body)
+        if not answer.complete:
+            self._done = asyncio.get_running_loop().create_future()
+            answer.attach(self)
+
+    async def finished(self) -> None:
+        """Wait for the end of the answer. Raises the fault that broke it; the client's connection is gone then."""
+        if self._done is not None:
+            await self._done
+        if self.fault is not None:
+            raise self.fault
+
+    # Sink: what the answer's connection calls, inside its data_received.
+
+    def feed(self, span: bytes) -> None:
+        """Pass on bytes of the body."""
+        self.body_bytes += len(span)
+        if self._chunked:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(span), span))
+        elif self.framing != "none":
+            self._transport.write(span)
+
+    def end(self, trailers: Lines) -> None:
+        """The body is complete."""
+        if self._chunked:
+            self._transport.write(_last_chunk(trailers))
+        self._wake()
+
+    def broken(self, fault: FuseboxError) -> None:
+        """The body is cut: cut the client's too, without the bytes that would end it."""
+        self.fault = fault
+        # What was passed on already should still arrive; then the connection ends short of its framing.
+        if self.framing == "close":
+            # A close would look like the end of such a body. Only a reset says otherwise.
+            self._transport.abort()
+        else:
+            self._transport.close()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    # What the client's connection calls.
+
+    def pause(self) -> None:
+        """The client is slow: read no more from the provider."""
+        if not self._answer.complete and self._answer.fault is None:
+            self._answer.source.pause()
+
+    def resume(self) -> None:
+        """The client reads again."""
+        if not self._answer.complete and self._answer.fault is None:
+            self._answer.source.resume()
+
+
+def _framing(answer: Answer, *, http10: bool, head_only: bool) -> Framing:
+    """RFC 9112 section 6.3: how the client will know the end of the body."""
+    if head_only or answer.status in (204, 304):
+        return "none"
+    if answer.content_length is not None:
+        return "length"
+    return "close" if http10 else "chunked"
+
+
+def _last_chunk(trailers: Lines) -> bytes:
+    return b"0\r\n\r\n" if not trailers else b"0\r\n" + block(response_lines(trailers)) + b"\r\n"

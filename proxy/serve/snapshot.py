@@ -1,0 +1,20 @@
+"""What one request is decided with, from its first byte to its last: a reload never changes it under its feet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxy.config.schema import Config
+from proxy.policy.decide import Policy
+from proxy.upstream.provider import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A configuration in force: as written, as policy, as providers. `own`: the authorities the data port answers to."""
+
+    config: Config
+    policy: Policy
+    providers: Mapping[str, Provider]
+    own: frozenset[str]

@@ -1,0 +1,159 @@
+"""One request and the client it is answered to: everything that is written to that client is written here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from proxy.attempt.send import Sent
+from proxy.errors import FuseboxError, Refused
+from proxy.exchange import Format
+from proxy.observe.record import Record
+from proxy.serve.client import ClientConnection
+from proxy.serve.relay import Relay
+from proxy.serve.reply import error_body, error_head, json_response, status_line
+from proxy.serve.snapshot import Snapshot
+from proxy.upstream.answer import Lines
+from proxy.wire.headers import block
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Turn:
+    """The client's side of one request. `format` is the client's, once its path has been read."""
+
+    __slots__ = ("_began", "_draining", "connection", "format", "http10", "record", "request", "snapshot", "transport")
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        connection: ClientConnection,
+        transport: asyncio.Transport,
+        snapshot: Snapshot,
+        draining: Callable[[], bool],
+    ) -> None:
+        self.request = request
+        self.connection = connection
+        self.transport = transport
+        self.snapshot = snapshot
+        self.record = Record(request.method, request.raw_path.partition("?")[0])
+        self.format = Format.OPENAI
+        self.http10 = request.version < (1, 1)
+        self._began = False
+        self._draining = draining
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the client's connection may go on after this answer."""
+        return self.request.keep_alive and not self._draining()
+
+    @property
+    def body_is_here(self) -> bool:
+        """Whether the client has sent its whole request."""
+        return self.request.content.is_eof()
+
+    def ask_for_body(self, expectation: str) -> None:
+        """Answer ``Expect``: the routing needs the body, so nobody further on could refuse it unseen (RFC 9110 section 10.1.1)."""
+        if expectation.lower() != "100-continue":
+            raise Refused(
+                417, "expectation_failed", f"the expectation {expectation[:40]!r} cannot be met; only 100-continue can"
+            )
+        if not self.http10:
+            self.transport.write(_CONTINUE)
+
+    def interim(self, status: int, reason: bytes, lines: Lines) -> None:
+        """Pass a 1xx response on (RFC 9110 section 15.2). 100 is not: it has been said."""
+        if status != 100 and not self.http10:
+            self.transport.write(status_line(status, reason) + block(lines) + b"\r\n")
+
+    async def relay(self, sent: Sent) -> bool:
+        """Hand the provider's answer on, to its end; whether the connection may be kept. Raises the fault that cut it."""
+        answer, record = sent.answer, self.record
+        record.status = answer.status
+        relay = Relay(
+            self.transport,
+            answer,
+            http10=self.http10,
+            keep_alive=self.keep_alive,
+            head_only=self.request.method == "HEAD",
+        )
+        try:
+            if not answer.complete:
+                self.connection.flow = relay
+            self._began = True
+            relay.begin(self.own_lines(), http10=self.http10)
+            record.written_at = time.perf_counter()
+            if self.connection.writing_paused:
+                relay.pause()
+            await relay.finished()
+        finally:
+            record.body_out = relay.body_bytes
+            if not answer.complete:
+                answer.source.abort()
+            await sent.release()
+        return relay.keep_alive
+
+    def own_lines(self) -> bytes:
+        """The ``x-fusebox-*`` lines of a provider's answer."""
+        record = self.record
+        identity = b"x-fusebox-request-id: %b\r\n" % record.request_id.encode("ascii")
+        if not self.snapshot.config.response_headers:
+            return identity
+        return b"x-fusebox-route: %b\r\nx-fusebox-target: %b\r\nx-fusebox-attempts: %d\r\n%b" % (
+            (record.route or "").encode("ascii"),
+            _header_text(record.target or ""),
+            record.attempts,
+            identity,
+        )
+
+    def send_json(self, status: int, body: bytes) -> bool:
+        """Answer with JSON of Fusebox's own making, which is no error; whether the connection may be kept."""
+        self._began = True
+        record, keep_alive = self.record, self.keep_alive and not self.http10
+        record.status, record.body_out = status, len(body)
+        lines = [(b"x-fusebox-request-id", record.request_id.encode("ascii"))]
+        self.transport.write(
+            json_response(status, body, lines, close=not keep_alive, head_only=self.request.method == "HEAD")
+        )
+        return keep_alive
+
+    def refuse(self, error: FuseboxError) -> bool:
+        """Answer with an error of Fusebox's own, unless an answer has begun: then there is no second one."""
+        record = self.record
+        record.error_code, record.error = error.code, str(error)
+        if self._began:
+            return False
+        self._began = True
+        record.status = error.status
+        keep_alive = self.keep_alive and self.body_is_here and not self.http10
+        body = error_body(error, self.format, record.request_id)
+        head = error_head(error, length=len(body), request_id=record.request_id, close=not keep_alive)
+        self.transport.write(head if self.request.method == "HEAD" else head + body)
+        return keep_alive
+
+    def upgraded(self, answer_lines: Lines, reason: bytes) -> bytes:
+        """The head of a 101 response: the one place where Connection and Upgrade are the provider's to say."""
+        self._began = True
+        dropped = (b"connection", b"upgrade", b"transfer-encoding", b"content-length")
+        lines = [line for line in answer_lines if line[0].lower() not in dropped]
+        protocol = next((value for name, value in answer_lines if name.lower() == b"upgrade"), b"websocket")
+        return b"".join(
+            (
+                status_line(101, reason),
+                block(lines),
+                self.own_lines(),
+                b"Connection: Upgrade\r\nUpgrade: ",
+                protocol,
+                b"\r\n\r\n",
+            )
+        )
+
+
+def _header_text(text: str) -> bytes:
+    """`text` fit for a header line: a client's model name may hold anything that JSON can."""
+    if text.isascii() and text.isprintable():
+        return text.encode("ascii")
+    return "".join(char if char.isascii() and char.isprintable() else "?" for char in text).encode("ascii")

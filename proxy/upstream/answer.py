@@ -1,0 +1,156 @@
+"""The answer to one request, as it comes in from the provider: first held back, then handed on span by span.
+
+An answer is *held* until it is known to be one: its head and first body bytes, or for an event stream its first data
+event. Whoever waits in `ready` may then still drop it and try elsewhere. After `attach` each further span goes to the
+sink in the event-loop turn in which it arrived: no queue, no task in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from proxy.errors import FuseboxError
+from proxy.wire.sse import Watch
+
+Lines = list[tuple[bytes, bytes]]
+
+HELD_MAX = 256 * 1024
+"""Bytes of a held answer after which it counts as ready whatever it is: a stream of comments must not fill memory."""
+
+
+class Sink(Protocol):
+    """Where an answer's body goes once it is attached. None of these may raise."""
+
+    def feed(self, span: bytes) -> None:
+        """The next bytes of the body; never empty."""
+
+    def end(self, trailers: Lines) -> None:
+        """The body is complete."""
+
+    def broken(self, fault: FuseboxError) -> None:
+        """The body will not be completed."""
+
+
+class Source(Protocol):
+    """The connection an answer comes from, as far as the answer's user needs it."""
+
+    def pause(self) -> None:
+        """Read no more until `resume`: the client is slow."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def abort(self) -> None:
+        """Give the exchange up and close the connection at once."""
+
+
+class Answer:
+    """One response. Written by its connection (`on_*`), read by the attempt and the relay."""
+
+    __slots__ = (
+        "_interim",
+        "_sink",
+        "_waiter",
+        "complete",
+        "content_length",
+        "fault",
+        "first_event_s",
+        "head_s",
+        "held",
+        "held_bytes",
+        "lines",
+        "reason",
+        "source",
+        "status",
+        "trailers",
+        "watch",
+    )
+
+    def __init__(self, source: Source, interim: Interim | None = None) -> None:
+        self.source = source
+        self._interim = interim
+        self.status = 0
+        self.reason = b""
+        self.lines: Lines = []
+        self.trailers: Lines = []
+        self.content_length: int | None = None
+        self.complete = False
+        self.fault: FuseboxError | None = None
+        self.watch: Watch | None = None
+        self.held: list[bytes] = []
+        self.held_bytes = 0
+        self.head_s = 0.0
+        self.first_event_s = 0.0
+        self._sink: Sink | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def ready(self) -> None:
+        """Return when the answer may be handed on. Raises the fault that came instead."""
+        if self.fault is None and not self.complete and not self.first_event_s:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        if self.fault is not None:
+            raise self.fault
+
+    def attach(self, sink: Sink) -> None:
+        """Hand what comes from now on to `sink`. What was held until now is the caller's to send first, from `held`."""
+        self._sink = sink
+
+    # What the connection reports.
+
+    def on_interim(self, status: int, reason: bytes, lines: Lines) -> None:
+        """A 1xx response other than 101, which the final one will follow (RFC 9110 section 15.2)."""
+        if self._interim is not None and self._sink is None:
+            self._interim(status, reason, lines)
+
+    def on_head(self, status: int, reason: bytes, lines: Lines, content_length: int | None, now_s: float) -> None:
+        """The head of the final response."""
+        self.status = status
+        self.reason = reason
+        self.lines = lines
+        self.content_length = content_length
+        self.head_s = now_s
+
+    def on_body(self, span: bytes, now_s: float) -> bool:
+        """Bytes of the body. Says whether they carry an event: what the idle timeout waits for."""
+        event = self.watch is None or self.watch.feed(span)
+        sink = self._sink
+        if sink is not None:
+            sink.feed(span)
+            return event
+        self.held.append(span)
+        self.held_bytes += len(span)
+        if not self.first_event_s and (event or self.held_bytes >= HELD_MAX):
+            self.first_event_s = now_s
+            self._wake()
+        return event
+
+    def on_end(self, trailers: Lines) -> None:
+        """The body is complete."""
+        self.complete = True
+        self.trailers = trailers
+        if self._sink is not None:
+            self._sink.end(trailers)
+        self._wake()
+
+    def on_fault(self, fault: FuseboxError) -> None:
+        """The exchange failed."""
+        self.fault = fault
+        if self._sink is not None:
+            self._sink.broken(fault)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+class Interim(Protocol):
+    """Takes a 1xx response to the client."""
+
+    def __call__(self, status: int, reason: bytes, lines: Lines, /) -> None: ...

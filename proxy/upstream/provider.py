@@ -1,0 +1,136 @@
+"""A provider at run time: where each format is reached, through which pool, with whose credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from proxy.config import schema
+from proxy.config.presets import PRESETS
+from proxy.config.secrets import KeyRing, describe
+from proxy.errors import NoKey, Where
+from proxy.exchange import Format, RawHeaders
+from proxy.upstream.dial import Origin
+from proxy.upstream.pool import Pool
+from proxy.wire import headers as wire_headers
+
+Auth = Literal["bearer", "x-api-key", "api-key"]
+
+PoolOf = Callable[[Origin, str | None], Pool]
+"""The shared pool for an origin and a CA file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """Where one format of a provider is reached. `prefix`: the root's path, without a slash at its end."""
+
+    pool: Pool
+    prefix: str
+    host_line: bytes
+    auth: Auth
+    where: Where
+    strip: str
+    """What of the client's path the root replaces: ``/v1`` for OpenAI format, whose roots name their own version."""
+
+    def target(self, path: str, query: str | None) -> str:
+        """The request target at the provider for the client's `path` and `query`."""
+        address = self.prefix + path.removeprefix(self.strip)
+        if query is not None:
+            address += "?" + query
+        if self.pool.proxy is not None and self.pool.origin.scheme == "http":
+            return f"{self.pool.origin}{address}"  # absolute form, for a proxy that forwards (RFC 9112 section 3.2.2)
+        return address
+
+
+class Provider:
+    """One provider of the policy, ready to be asked."""
+
+    def __init__(self, name: str, config: schema.Provider, ring: KeyRing | None, pool_of: PoolOf) -> None:
+        self.name = name
+        self.config = config
+        self.ring = ring
+        preset = PRESETS.get(name)
+        openai_auth: Auth = config.auth or (preset.auth if preset is not None else "bearer")
+        anthropic_auth: Auth = config.auth or (preset.anthropic_auth if preset is not None else "x-api-key")
+        self._roots: dict[Format, Root] = {}
+        if config.base_url is not None:
+            self._roots[Format.OPENAI] = _root(name, config.base_url, config.ca, openai_auth, "/v1", pool_of)
+        if config.anthropic_url is not None:
+            self._roots[Format.ANTHROPIC] = _root(name, config.anthropic_url, config.ca, anthropic_auth, "", pool_of)
+
+    def __repr__(self) -> str:
+        return f"<Provider {self.name}: {', '.join(str(root.pool.origin) for root in self._roots.values())}>"
+
+    def root(self, wanted: Format) -> Root:
+        """The root for a format that the provider offers (the plan has no others)."""
+        return self._roots[wanted]
+
+    def origin_root(self) -> Root:
+        """The provider's origin itself, for ``/p/{provider}/...``: any path, nothing replaced."""
+        root = self._roots.get(Format.OPENAI) or self._roots[Format.ANTHROPIC]
+        return Root(root.pool, "", root.host_line, root.auth, root.where, "")
+
+    @property
+    def offers(self) -> frozenset[Format]:
+        """The formats it can be asked in."""
+        return frozenset(self._roots)
+
+    def credential_lines(self, auth: Auth) -> tuple[tuple[bytes, bytes], ...]:
+        """The header lines that carry the provider's own key; none when it has no keys of its own.
+
+        Raises NoKey when keys are declared but none can be read.
+        """
+        if self.ring is None:
+            return ()
+        key = self.ring.take()
+        if key is None:
+            raise NoKey(self.name, "; ".join(self.ring.missing) or "; ".join(map(describe, self.config.keys.sources)))
+        if auth == "bearer":
+            return ((b"Authorization", b"Bearer " + key),)
+        return ((auth.encode(), key),)
+
+    def request_head(self, root: Root, method: str, address: str, headers: RawHeaders, framing: bytes) -> bytes:
+        """A request head up to and with its empty line. Raises NoKey.
+
+        `framing`: the lines that say how the body is delimited, or that ask for an upgrade.
+        """
+        own = self.credential_lines(root.auth)
+        lines = wire_headers.request_lines(headers, credentials=self.config.keys.mode == "client")
+        lines.extend(own)
+        proxy = root.pool.proxy
+        if proxy is not None and proxy.authorization is not None and root.pool.origin.scheme == "http":
+            lines.append((b"Proxy-Authorization", proxy.authorization))
+        return b"".join(
+            (
+                f"{method} {address} HTTP/1.1\r\n".encode("ascii"),
+                root.host_line,
+                wire_headers.block(lines),
+                framing,
+                b"\r\n",
+            )
+        )
+
+
+def _root(name: str, url: str, ca: str | None, auth: Auth, strip: str, pool_of: PoolOf) -> Root:
+    origin, prefix = parse_root(url)
+    return Root(
+        pool_of(origin, ca),
+        prefix,
+        b"Host: " + origin.authority.encode("ascii") + b"\r\n",
+        auth,
+        Where(name, str(origin)),
+        strip,
+    )
+
+
+def parse_root(url: str) -> tuple[Origin, str]:
+    """Origin and path prefix of a base URL that the configuration has accepted."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode("ascii")
+    return Origin(parts.scheme, host, parts.port or {"http": 80, "https": 443}[parts.scheme]), parts.path.rstrip("/")
+
+
+Providers = Mapping[str, Provider]

@@ -1,0 +1,59 @@
+"""A request body as it will be sent: the bytes held, where the model stands in them, and with which model they go out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from proxy.exchange import Carrier
+from proxy.wire import payload
+
+Piece = payload.Piece
+
+
+class RequestBody:
+    """The body of one request. `held` is in memory; `rest`, if any, is still to come from the client.
+
+    `length` is the whole body's length as the client declared it, None when it is chunked. Only a body without a rest
+    can be sent again.
+    """
+
+    __slots__ = ("_spans", "carrier", "held", "length", "model", "rest")
+
+    def __init__(
+        self,
+        held: bytes | bytearray = b"",
+        *,
+        carrier: Carrier = Carrier.NONE,
+        model: str | None = None,
+        spans: list[tuple[int, int]] | None = None,
+        length: int | None = None,
+        rest: AsyncIterator[bytes] | None = None,
+    ) -> None:
+        self.held = held
+        self.carrier = carrier
+        self.model = model
+        self.length = length
+        self.rest = rest
+        self._spans = spans
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the body can be sent to another target, or again."""
+        return self.rest is None
+
+    def with_model(self, model: str | None) -> tuple[list[Piece], int | None]:
+        """The held bytes with `model` in them (None keeps them), as pieces, and the length of the whole body then."""
+        if (
+            model is None
+            or self.model is None
+            or model == self.model
+            or self.carrier not in (Carrier.JSON, Carrier.MULTIPART)
+        ):
+            return [self.held], self.length
+        if self._spans is None:
+            self._spans = payload.find_model(self.held, self.model)
+        value = payload.encode_model(model) if self.carrier is Carrier.JSON else model.encode()
+        pieces = payload.splice(self.held, self._spans, value)
+        if self.length is None:
+            return pieces, None
+        return pieces, self.length + sum(len(value) - (end - start) for start, end in self._spans)

@@ -1,26 +1,29 @@
 """The frozen values that travel from room to room: what came in, what was decided, what became of it.
 
 Nothing here does anything. A value is built once, by the room named in its docstring, and only read afterwards.
+The values are msgspec Structs, not dataclasses: several are built for every request, and a frozen dataclass takes eight
+times as long to build as a frozen Struct.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
+
+import msgspec
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 """Header lines in the order of the wire, names in the case of the wire, values without surrounding white space."""
 
 
-class Format(Enum):
+class Format(StrEnum):
     """The API dialect a client speaks. It decides the URL root, the credential header and the shape of errors."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
 
 
-class Carrier(Enum):
+class Carrier(StrEnum):
     """Where an endpoint carries its model."""
 
     JSON = "json"
@@ -30,8 +33,7 @@ class Carrier(Enum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """What a path means (built by ``wire/endpoints``).
 
     ``stored``: the call is about an object that lives at one provider (a file, a batch, a stored response), so
@@ -44,8 +46,7 @@ class Endpoint:
     stored: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A provider by name, and the model to ask it for; ``None`` keeps the client's model."""
 
     provider: str
@@ -55,8 +56,7 @@ class Target:
         return self.provider if self.model is None else f"{self.provider}/{self.model}"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What the policy may ask about a request (built by ``serve/intake``); header names are lower case."""
 
     endpoint: Endpoint
@@ -68,16 +68,14 @@ class Facts:
     complexity: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(msgspec.Struct, frozen=True):
     """A target that was not taken, and the reason in words that a log line can carry."""
 
     target: Target
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """The targets decided for one request, in order, and the reasons for those left out (built by ``policy/decide``)."""
 
     route: str

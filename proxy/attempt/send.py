@@ -6,14 +6,19 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+import msgspec
+
 from proxy.config.schema import Timeouts
 from proxy.errors import ConnectionLost, FuseboxError, UpstreamFault
-from proxy.exchange import Carrier, Endpoint, RawHeaders, Target
+from proxy.exchange import Carrier, Endpoint, Target
 from proxy.upstream.answer import Answer, Interim
 from proxy.upstream.connection import Connection, Limits
 from proxy.upstream.provider import Provider, Root
+from proxy.wire import headers as wire_headers
 from proxy.wire.address import path_with_model, query_with_model
 from proxy.wire.body import Piece, RequestBody
+
+_JSON = Carrier.JSON
 
 AT_ONCE_MAX = 64 * 1024
 """Bytes of a body that are written in one go, without asking whether the transport is full."""
@@ -22,15 +27,14 @@ SLICE = 256 * 1024
 """Bytes of a larger body per write: what the transport may hold beside the body itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A client's request, ready to be sent to any target of its plan."""
 
     endpoint: Endpoint
     method: str
     path: str
     query: str | None
-    headers: RawHeaders
+    headers: wire_headers.RequestHeaders
     body: RequestBody
     streamed: bool
     interim: Interim | None = None
@@ -73,10 +77,12 @@ def compose(
     else:
         root = provider.root(request.endpoint.format)
         path, query, model = request.path, request.query, target.model
-        if model is not None and request.endpoint.carrier is Carrier.PATH:
-            path = path_with_model(path, model)
-        elif model is not None and request.endpoint.carrier is Carrier.QUERY:
-            query = query_with_model(query, model)
+        carrier = request.endpoint.carrier
+        if model is not None and carrier is not _JSON:
+            if carrier is Carrier.PATH:
+                path = path_with_model(path, model)
+            elif carrier is Carrier.QUERY:
+                query = query_with_model(query, model)
     pieces, length = request.body.with_model(model)
     if framing is None:
         if length is not None:

@@ -7,6 +7,7 @@ counted: a log that cannot be written never holds up a request (promise "Live") 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -70,30 +71,84 @@ class LineWriter:
 
 
 class _Output:
-    """structlog's innermost logger: every level is one more line."""
+    """structlog's innermost logger."""
 
     def __init__(self, put: Callable[[bytes], None]) -> None:
-        self.debug = self.info = self.warning = self.error = self.critical = put
+        self.msg = put
 
 
-def _render(logger: object, method: str, event: Any) -> bytes:
-    return orjson.dumps(event, default=repr)
+class _Finish:
+    """The one processor: level and time added, rendered. One call per line instead of one per step, as lines are many."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._second = -1
+        self._prefix = ""
+
+    def __call__(self, logger: object, method: str, event: Any) -> bytes:
+        if "exc_info" in event:
+            event = structlog.processors.format_exc_info(logger, method, event)
+        now = self._clock()
+        second = int(now)
+        if second != self._second:
+            self._second, self._prefix = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        event["level"] = method
+        event["time"] = f"{self._prefix}.{int((now - second) * 1000):03d}Z"
+        return orjson.dumps(event, default=repr)
+
+
+class Logger(structlog.BoundLoggerBase):
+    """The process's logger: structlog's pipeline, with a short way for the one line that every request writes.
+
+    `level` and above is written. structlog's own bound loggers copy the fields twice and look the method up by name, which
+    is most of the cost of a line (see docs/performance.md); here a line is one call of the processors.
+    """
+
+    level = 20
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """What only somebody who looks for a fault wants to read."""
+        if self.level <= 10:
+            self.line("debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """What happens in the ordinary course of things."""
+        if self.level <= 20:
+            self.line("info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """What somebody should look at, though it works."""
+        if self.level <= 30:
+            self.line("warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """What does not work."""
+        self.line("error", event, fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """An error of our own, with the traceback of the exception being handled."""
+        self.line("error", event, {**fields, "exc_info": True})
+
+    def line(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        """Write one line whatever its level; `fields` is used up."""
+        fields["event"] = event
+        rendered: Any = fields
+        for processor in self._processors:
+            rendered = processor(self._logger, level, rendered)
+        self._logger.msg(rendered)
 
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
-def configure(put: Callable[[bytes], None], level: str) -> structlog.typing.FilteringBoundLogger:
+def configure(put: Callable[[bytes], None], level: str, clock: Callable[[], float] = time.time) -> Logger:
     """The logger of the process; its lines go to `put` as JSON without a line end."""
+    wrapper = type("Logger", (Logger,), {"level": _LEVELS[level]})
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            _render,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        processors=[_Finish(clock)],
+        wrapper_class=wrapper,
         logger_factory=lambda *_: _Output(put),
         cache_logger_on_first_use=True,
     )
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-    return logger.bind()
+    logger: Logger = structlog.get_logger().bind()
+    return logger

@@ -8,9 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import structlog
-
 from proxy.exchange import Plan
+from proxy.observe.logs import Logger
 
 
 class Record:
@@ -114,10 +113,8 @@ class Record:
         return fields
 
 
-def emit(logger: structlog.typing.FilteringBoundLogger, record: Record) -> None:
+def emit(logger: Logger, record: Record) -> None:
     """Log the one line of a request: as a warning when it did not end well for Fusebox's own reasons."""
-    fields = record.line(time.perf_counter())
-    if record.error_code is None:
-        logger.info("request", **fields)
-    else:
-        logger.warning("request", **fields)
+    level = "info" if record.error_code is None else "warning"
+    if record.error_code is not None or logger.level <= 20:
+        logger.line(level, "request", record.line(time.perf_counter()))

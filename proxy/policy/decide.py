@@ -5,19 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from proxy.config.schema import Config, Route, Step, Timeouts
 from proxy.errors import BadRequest, NoRoute
 from proxy.exchange import Carrier, Facts, Format, Plan, Skipped, Target
 from proxy.policy.match import Predicate, compile_match
 
 
+class Decision(msgspec.Struct, frozen=True):
+    """A plan and the route's timeouts that hold for it."""
+
+    plan: Plan
+    timeouts: Timeouts
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledRoute:
-    """A route with its match compiled and its timeouts complete."""
+    """A route with its match compiled and its timeouts complete.
+
+    `fixed`: the decision for each format, for a route whose steps have no weights and so always decide alike.
+    """
 
     route: Route
     takes: Predicate
     timeouts: Timeouts
+    fixed: Mapping[Format, Decision]
+    replaces: bool
+    """Whether any target of the route names a model of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +61,11 @@ def compile_policy(config: Config) -> Policy:
     }
     exact = (model for route in config.routes for model in route.match.model if not {"*", "?"} & set(model))
     return Policy(
-        routes=tuple(
-            CompiledRoute(route, compile_match(route.match), route.timeouts.over(config.timeouts))
-            for route in config.routes
-        ),
+        routes=tuple(_compile_route(route, config.timeouts, formats) for route in config.routes),
         formats=formats,
         header_names=frozenset(name.lower() for route in config.routes for name in route.match.header),
         model_names=tuple(dict.fromkeys(exact)),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """A plan and the route's timeouts that hold for it."""
-
-    plan: Plan
-    timeouts: Timeouts
 
 
 def decide(policy: Policy, facts: Facts, *, roll: float) -> Decision:
@@ -72,30 +76,49 @@ def decide(policy: Policy, facts: Facts, *, roll: float) -> Decision:
     """
     for compiled in policy.routes:
         if compiled.takes(facts):
-            return Decision(_plan(policy, compiled.route, facts, roll), compiled.timeouts)
-    asked = f"model {facts.model!r}" if facts.model is not None else "a request without a model"
-    raise NoRoute(
-        f"no route takes {asked} at {facts.path}: add a route to the policy, or a last one with `match: {{}}` that takes everything"
+            break
+    else:
+        asked = f"model {facts.model!r}" if facts.model is not None else "a request without a model"
+        raise NoRoute(
+            f"no route takes {asked} at {facts.path}: add a route to the policy, or a last one with `match: {{}}` that"
+            " takes everything"
+        )
+    if facts.model is None and compiled.replaces and facts.endpoint.carrier is not Carrier.NONE:
+        raise BadRequest(
+            f"the request names no `model`, which route {compiled.route.name!r} needs to replace; add one",
+            param="model",
+        )
+    wanted = facts.endpoint.format
+    decision = compiled.fixed.get(wanted) or Decision(
+        _plan(policy.formats, compiled.route, wanted, roll), compiled.timeouts
+    )
+    if not decision.plan.targets:
+        reasons = "; ".join(f"{skip.target}: {skip.reason}" for skip in decision.plan.skipped)
+        raise NoRoute(f"route {compiled.route.name!r} has no target for this request: {reasons}")
+    return decision
+
+
+def _compile_route(route: Route, timeouts: Timeouts, formats: Mapping[str, frozenset[Format]]) -> CompiledRoute:
+    own = route.timeouts.over(timeouts)
+    weighted = any(len(step.choices) > 1 for step in route.to)
+    return CompiledRoute(
+        route=route,
+        takes=compile_match(route.match),
+        timeouts=own,
+        fixed={} if weighted else {wanted: Decision(_plan(formats, route, wanted, 0.0), own) for wanted in Format},
+        replaces=any(target.model is not None for step in route.to for target, _ in step.choices),
     )
 
 
-def _plan(policy: Policy, route: Route, facts: Facts, roll: float) -> Plan:
-    wanted = facts.endpoint.format
+def _plan(formats: Mapping[str, frozenset[Format]], route: Route, wanted: Format, roll: float) -> Plan:
     targets: list[Target] = []
     skipped: list[Skipped] = []
     for step in route.to:
         target = _draw(step, roll)
-        if wanted not in policy.formats[target.provider]:
-            skipped.append(Skipped(target, f"provider {target.provider!r} offers no {wanted.value} format"))
-        elif target.model is not None and facts.model is None and facts.endpoint.carrier is not Carrier.NONE:
-            raise BadRequest(
-                f"the request names no `model`, which route {route.name!r} needs to replace; add one", param="model"
-            )
-        else:
+        if wanted in formats[target.provider]:
             targets.append(target)
-    if not targets:
-        reasons = "; ".join(f"{skip.target}: {skip.reason}" for skip in skipped)
-        raise NoRoute(f"route {route.name!r} has no target for this request: {reasons}")
+        else:
+            skipped.append(Skipped(target, f"provider {target.provider!r} offers no {wanted.value} format"))
     return Plan(route.name, tuple(targets), tuple(skipped))
 
 

@@ -77,6 +77,11 @@ class ClientConnection(web.RequestHandler):
         if self.flow is not None:
             self.flow.resume()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # aiohttp calls this after every read of a body, and parses an empty read each time. Only a pause needs an end.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:

@@ -10,22 +10,23 @@ import random
 import time
 from collections.abc import Callable
 
-import structlog
 from aiohttp import web
 
 from proxy.attempt.send import Request, Sent, attempt
 from proxy.errors import FuseboxError
-from proxy.exchange import Carrier, Facts, Plan, Target
+from proxy.exchange import Facts, Plan, Target
 from proxy.observe.health import Health
+from proxy.observe.logs import Logger
 from proxy.observe.record import emit
 from proxy.policy.decide import Decision, decide
 from proxy.serve import models, realtime
 from proxy.serve.client import ClientConnection, answered
-from proxy.serve.inbound import Inbound, complexity, header_facts, model_outside_body, read_head, request_id, total_s
+from proxy.serve.inbound import Inbound, complexity, model_outside_body, read_head, request_id, total_s
 from proxy.serve.intake import Intake
 from proxy.serve.snapshot import Snapshot
 from proxy.serve.turn import Turn
 from proxy.wire.body import RequestBody
+from proxy.wire.headers import read_request
 
 
 class Handler:
@@ -35,7 +36,7 @@ class Handler:
         self,
         snapshot: Callable[[], Snapshot],
         health: Health,
-        logger: structlog.typing.FilteringBoundLogger,
+        logger: Logger,
         roll: Callable[[], float] = random.random,
     ) -> None:
         self._snapshot = snapshot
@@ -89,40 +90,30 @@ class Handler:
         return await turn.relay(sent)
 
     def _head(self, turn: Turn) -> Inbound:
-        headers = turn.request.raw_headers
-        wanted = header_facts(headers, turn.snapshot.policy.header_names)
         record = turn.record
-        record.request_id = request_id(wanted)
-        record.client_retry = wanted.get("x-stainless-retry-count")
-        inbound = read_head(turn.request, turn.snapshot, headers, wanted)
+        headers = read_request(turn.request.raw_headers, turn.snapshot.header_names)
+        record.request_id = request_id(headers.facts)
+        record.client_retry = headers.facts.get("x-stainless-retry-count")
+        inbound = read_head(turn.request, turn.snapshot, headers)
         turn.format = inbound.endpoint.format
         record.endpoint = inbound.endpoint.name
         return inbound
 
     async def _read(self, turn: Turn, inbound: Inbound) -> tuple[RequestBody, Facts]:
         config, record = turn.snapshot.config, turn.record
-        waiting_since = 0.0
-        if not turn.body_is_here:
+        endpoint, wanted, content = inbound.endpoint, inbound.headers.facts, turn.request.content
+        intake = Intake(content, wanted, body_max=config.limits.body, wait_s=config.timeouts.total)
+        body = intake.at_once(endpoint)
+        if body is None:
             waiting_since = time.perf_counter()
-            if "expect" in inbound.wanted:
-                turn.ask_for_body(inbound.wanted["expect"])
-        intake = Intake(turn.request, inbound.headers, body_max=config.limits.body, wait_s=config.timeouts.total)
-        body = await intake.read(inbound.endpoint)
-        if waiting_since:
+            if "expect" in wanted and not content.is_eof():
+                turn.ask_for_body(wanted["expect"])
+            body = await intake.read(endpoint)
             record.waited_s += time.perf_counter() - waiting_since
-        model = (
-            body.model if inbound.endpoint.carrier in (Carrier.JSON, Carrier.MULTIPART) else model_outside_body(inbound)
-        )
+        model = body.model if body.model is not None else model_outside_body(inbound)
         record.client_model, record.stream, record.body_in = model, intake.stream, len(body.held)
-        return body, Facts(
-            endpoint=inbound.endpoint,
-            method=inbound.method,
-            path=inbound.path,
-            model=model,
-            stream=intake.stream,
-            headers=inbound.wanted,
-            complexity=complexity(inbound.wanted),
-        )
+        stated = complexity(wanted) if "x-fusebox-complexity" in wanted else None
+        return body, Facts(endpoint, inbound.method, inbound.path, model, intake.stream, wanted, stated)
 
     def _decide(self, turn: Turn, inbound: Inbound, facts: Facts) -> Decision:
         if inbound.provider is not None:
@@ -145,7 +136,7 @@ class Handler:
             interim=turn.interim,
             passthrough=inbound.provider is not None,
         )
-        total_at = asyncio.get_running_loop().time() + total_s(decision.timeouts.total, inbound.wanted)
+        total_at = asyncio.get_running_loop().time() + total_s(decision.timeouts.total, inbound.headers.facts)
         turn.record.attempts = 1
         sent = await attempt(turn.snapshot.providers[target.provider], target, request, decision.timeouts, total_at)
         turn.record.answered(sent.written_at, sent.connect_s)

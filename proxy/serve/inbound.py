@@ -5,22 +5,27 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from dataclasses import dataclass
 
+import msgspec
 from aiohttp import web
 
 from proxy.config.schema import Config
 from proxy.errors import BadRequest, NoRoute, Refused
-from proxy.exchange import Carrier, Endpoint, Format, RawHeaders
+from proxy.exchange import Carrier, Endpoint, Format
 from proxy.serve.snapshot import Snapshot
 from proxy.wire import address
 from proxy.wire.endpoints import classify
+from proxy.wire.headers import RequestHeaders
 
-_WANTED = frozenset(
+READ_HERE = frozenset(
     (
         "anthropic-version",
         "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
         "expect",
+        "transfer-encoding",
         "upgrade",
         "x-fusebox-complexity",
         "x-fusebox-request-id",
@@ -31,43 +36,26 @@ _WANTED = frozenset(
 )
 """Header names that are read whatever the policy asks for."""
 
-_names: dict[bytes, str] = {}
-_NAMES_MAX = 2048
-
 _process = os.urandom(4).hex()
 _counter = itertools.count(1)
 _GIVEN_ID = re.compile(r"[!-~]{1,128}")
 _COMPLEXITIES = frozenset(("simple", "standard", "complex", "creative"))
 
+_JSON = Carrier.JSON
+
 PASSTHROUGH = Endpoint("passthrough", Format.OPENAI, Carrier.NONE, stored=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
-    """A request's head. `provider` is set for ``/p/{provider}/...``, whose `path` is then the rest, as the client wrote it."""
+class Inbound(msgspec.Struct, frozen=True):
+    """A request's head. `provider` is set for ``/p/{provider}/...``; `path` is then what follows, as the client wrote it."""
 
     method: str
     path: str
     query: str | None
     endpoint: Endpoint
-    headers: RawHeaders
-    wanted: dict[str, str]
+    headers: RequestHeaders
     upgrade: bool
     provider: str | None = None
-
-
-def header_facts(headers: RawHeaders, names: frozenset[str]) -> dict[str, str]:
-    """The values of the headers that matter, by lower-case name; the first of several counts."""
-    found: dict[str, str] = {}
-    for raw, value in headers:
-        name = _names.get(raw)
-        if name is None:
-            name = raw.decode("latin-1").lower()
-            if len(_names) < _NAMES_MAX:
-                _names[raw] = name
-        if (name in _WANTED or name in names) and name not in found:
-            found[name] = value.decode("latin-1")
-    return found
 
 
 def request_id(wanted: dict[str, str]) -> str:
@@ -78,24 +66,29 @@ def request_id(wanted: dict[str, str]) -> str:
     return f"fb-{_process}-{next(_counter):x}"
 
 
-def read_head(request: web.BaseRequest, snapshot: Snapshot, headers: RawHeaders, wanted: dict[str, str]) -> Inbound:
+def read_head(request: web.BaseRequest, snapshot: Snapshot, headers: RequestHeaders) -> Inbound:
     """The head as facts. Raises ClientFault for a target that is never forwarded."""
     method = request.method
     if method == "CONNECT":
         raise Refused(405, "method_not_allowed", "CONNECT is not served: this is no forward proxy")
+    wanted = headers.facts
     path, query = address.split(request.raw_path, own=snapshot.own)
-    upgrade = wanted.get("upgrade", "").lower() == "websocket" and "upgrade" in wanted.get("connection", "").lower()
+    upgrade = "upgrade" in wanted and _is_upgrade(wanted)
     if path.startswith("/p/"):
         name, slash, rest = path[3:].partition("/")
         if name not in snapshot.providers:
             raise NoRoute(
                 f"no provider {name!r} in the policy: /p/NAME/... takes one of {', '.join(snapshot.providers)}"
             )
-        return Inbound(method, slash + rest or "/", query, PASSTHROUGH, headers, wanted, upgrade, name)
+        return Inbound(method, slash + rest or "/", query, PASSTHROUGH, headers, upgrade, name)
     if not path.startswith("/v1/") or path.startswith("/v1/v1/"):
         raise NoRoute(_hint(path))
     endpoint = classify(method, path, anthropic_header="anthropic-version" in wanted)
-    return Inbound(method, path, query, endpoint, headers, wanted, upgrade)
+    return Inbound(method, path, query, endpoint, headers, upgrade)
+
+
+def _is_upgrade(wanted: dict[str, str]) -> bool:
+    return wanted["upgrade"].lower() == "websocket" and "upgrade" in wanted.get("connection", "").lower()
 
 
 def _hint(path: str) -> str:
@@ -125,19 +118,22 @@ def total_s(config_total_s: float, wanted: dict[str, str]) -> float:
     return total
 
 
-def complexity(wanted: dict[str, str]) -> str | None:
-    """The class the client states. Raises BadRequest for one that does not exist."""
-    stated = wanted.get("x-fusebox-complexity")
-    if stated is not None and stated not in _COMPLEXITIES:
+def complexity(wanted: dict[str, str]) -> str:
+    """The class that ``x-fusebox-complexity`` states. Raises BadRequest for one that does not exist."""
+    stated = wanted["x-fusebox-complexity"]
+    if stated not in _COMPLEXITIES:
         raise BadRequest(f"x-fusebox-complexity must be one of {', '.join(sorted(_COMPLEXITIES))}, not {stated[:40]!r}")
     return stated
 
 
 def model_outside_body(inbound: Inbound) -> str | None:
     """The model where path or query carry it."""
-    if inbound.endpoint.carrier is Carrier.PATH:
+    carrier = inbound.endpoint.carrier
+    if carrier is _JSON:
+        return None
+    if carrier is Carrier.PATH:
         return address.model_of_path(inbound.path)
-    if inbound.endpoint.carrier is Carrier.QUERY:
+    if carrier is Carrier.QUERY:
         return address.model_of_query(inbound.query)
     return None
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
 from proxy.errors import BadRequest, ClientFault, Refused, TooLarge
-from proxy.exchange import Carrier, Endpoint, RawHeaders
+from proxy.exchange import Carrier, Endpoint
 from proxy.wire import payload
 from proxy.wire.body import RequestBody
 from proxy.wire.form import FormScanner, boundary, is_form
-from proxy.wire.headers import find
+
+_JSON, _MULTIPART = Carrier.JSON, Carrier.MULTIPART
 
 HOLD_MAX = 64 * 1024
 """Bytes of an opaque body that are held, so that it can be sent again; a larger one streams through."""
@@ -34,59 +35,71 @@ class RequestTimeout(Refused):
 class Intake:
     """Reads the body of one request."""
 
-    def __init__(self, request: web.BaseRequest, headers: RawHeaders, *, body_max: int, wait_s: float) -> None:
-        self._content: StreamReader = request.content
+    def __init__(self, content: StreamReader, headers: Mapping[str, str], *, body_max: int, wait_s: float) -> None:
+        self._content = content
         self._headers = headers
         self._body_max = body_max
         self._wait_s = wait_s
-        length = find(headers, b"content-length")
+        length = headers.get("content-length")
         self._length = int(length) if length is not None else None
-        self._chunked = find(headers, b"transfer-encoding") is not None
+        self._chunked = "transfer-encoding" in headers
         self.stream = False
         self.stored = False
 
-    async def read(self, endpoint: Endpoint, *, model_wanted: bool = True) -> RequestBody:
-        """The body, read as far as `endpoint` needs it. Raises ClientFault.
+    def at_once(self, endpoint: Endpoint) -> RequestBody | None:
+        """The body, if it has come in whole and is read as JSON or is not there: the usual case, without waiting.
 
-        `model_wanted` False: nobody asks for the model in the body, so it is not looked for.
+        None: `read` it. Raises ClientFault.
         """
         if not self._chunked and not self._length:
-            # No body, or an empty one; which of the two is the client's to say.
-            if endpoint.carrier is Carrier.JSON and model_wanted and endpoint.name != "other":
-                raise BadRequest("the request has no body; a JSON object is expected")
-            return RequestBody(length=self._length)
-        content_type = find(self._headers, b"content-type")
-        form = is_form(content_type)
-        if model_wanted and endpoint.carrier in (Carrier.JSON, Carrier.MULTIPART):
-            if form:
+            return self._empty(endpoint)
+        content_type = self._headers.get("content-type")
+        if not self._content.is_eof() or endpoint.carrier is not _JSON or is_form(content_type):
+            return None
+        if endpoint.name != "other" or _says_json(content_type):
+            return self._json(self._content.read_nowait(-1))
+        return None
+
+    async def read(self, endpoint: Endpoint) -> RequestBody:
+        """The body, read as far as `endpoint` needs it. Raises ClientFault."""
+        if not self._chunked and not self._length:
+            return self._empty(endpoint)
+        if endpoint.carrier in (_JSON, _MULTIPART):
+            content_type = self._headers.get("content-type")
+            if is_form(content_type):
                 assert content_type is not None
                 return await self._form(boundary(content_type))
             if endpoint.name != "other" or _says_json(content_type):
-                return await self._json()
+                return self._json(await self._whole())
         return await self._opaque()
 
-    async def _json(self) -> RequestBody:
-        body = await self._whole()
-        coding = find(self._headers, b"content-encoding")
-        if coding is not None and coding.lower() != b"identity":
-            return self._compressed(body, coding.lower())
+    def _empty(self, endpoint: Endpoint) -> RequestBody:
+        """No body, or one of no length; which of the two is the client's to say."""
+        if endpoint.carrier in (_JSON, _MULTIPART) and endpoint.name != "other":
+            raise BadRequest("the request has no body, but this call needs one")
+        return RequestBody(length=self._length)
+
+    def _json(self, body: bytes | bytearray) -> RequestBody:
+        coding = self._headers.get("content-encoding", "identity").lower()
+        if coding != "identity":
+            return self._compressed(body, coding)
         facts = payload.read(body)
         self.stream, self.stored = facts.stream, facts.stored
-        return RequestBody(body, carrier=Carrier.JSON, model=facts.model, length=len(body))
+        return RequestBody(body, carrier=_JSON, model=facts.model, length=len(body))
 
-    def _compressed(self, body: bytes | bytearray, coding: bytes) -> RequestBody:
+    def _compressed(self, body: bytes | bytearray, coding: str) -> RequestBody:
         """A compressed body is looked into for the policy's sake, and goes on as it came: its model is kept."""
-        if coding not in (b"gzip", b"deflate"):
+        if coding not in ("gzip", "deflate"):
             raise Refused(
                 415,
                 "unsupported_encoding",
-                f"a body with Content-Encoding {coding.decode('latin-1')!r} cannot be looked into; send it uncompressed",
+                f"a body with Content-Encoding {coding[:40]!r} cannot be looked into; send it uncompressed",
             )
         inflate = zlib.decompressobj(wbits=47)
         try:
             plain = inflate.decompress(body, self._body_max)
         except zlib.error as error:
-            raise BadRequest(f"the request body is not valid {coding.decode()}: {error}") from None
+            raise BadRequest(f"the request body is not valid {coding}: {error}") from None
         if inflate.unconsumed_tail:
             raise TooLarge(f"the request body is larger than limits.body ({self._body_max} bytes) once decompressed")
         facts = payload.read(plain)
@@ -110,9 +123,7 @@ class Intake:
                 )
         rest = None if self._content.at_eof() else self._rest_of_form(scanner)
         length = len(held) if rest is None else self._length
-        return RequestBody(
-            held, carrier=Carrier.MULTIPART, model=scanner.model, spans=scanner.spans, length=length, rest=rest
-        )
+        return RequestBody(held, carrier=_MULTIPART, model=scanner.model, spans=scanner.spans, length=length, rest=rest)
 
     async def _rest_of_form(self, scanner: FormScanner) -> AsyncIterator[bytes]:
         found = len(scanner.spans)
@@ -135,9 +146,6 @@ class Intake:
     async def _whole(self) -> bytes | bytearray:
         """The whole body in one piece of memory. Raises TooLarge."""
         content = self._content
-        if content.is_eof():
-            # The usual case: it came with the head, and there is nothing to wait for.
-            return content.read_nowait(-1)
         if self._length is not None and self._length > self._body_max:
             raise TooLarge(
                 f"the request body has {self._length} bytes; at most {self._body_max} (limits.body) are held to find its model"
@@ -172,5 +180,5 @@ def _broken(error: Exception) -> ClientFault:
     return BadRequest(f"the request body broke off or is wrongly framed: {str(error).partition(chr(10))[0]}")
 
 
-def _says_json(content_type: bytes | None) -> bool:
-    return content_type is not None and b"json" in content_type.lower()
+def _says_json(content_type: str | None) -> bool:
+    return content_type is not None and "json" in content_type.lower()

@@ -20,7 +20,7 @@ from proxy.serve.inbound import Inbound, total_s
 from proxy.serve.turn import Turn
 from proxy.upstream.answer import Answer, Lines
 from proxy.wire.body import RequestBody
-from proxy.wire.headers import find
+from proxy.wire.headers import find, read_request
 
 LIST_MAX = 4 * 1024 * 1024
 """Bytes of a provider's list that are read; the largest known have a few hundred KB."""
@@ -61,18 +61,18 @@ def _entry(name: str, wanted: Format) -> dict[str, Any]:
 
 async def _provider_list(turn: Turn, inbound: Inbound, decision: Decision) -> dict[str, Any] | None:
     """The provider's list; None when it answered with something else, such as a refusal of the key."""
-    headers = [line for line in inbound.headers if line[0].lower() != b"accept-encoding"]
+    lines = [line for line in inbound.headers.raw if line[0].lower() != b"accept-encoding"]
     request = Request(
         endpoint=inbound.endpoint,
         method="GET",
         path=inbound.path,
         query=inbound.query,
-        headers=[*headers, (b"Accept-Encoding", b"identity")],
+        headers=read_request([*lines, (b"Accept-Encoding", b"identity")], frozenset()),
         body=RequestBody(),
         streamed=False,
     )
     target = decision.plan.targets[0]
-    total_at = asyncio.get_running_loop().time() + total_s(decision.timeouts.total, inbound.wanted)
+    total_at = asyncio.get_running_loop().time() + total_s(decision.timeouts.total, inbound.headers.facts)
     turn.record.attempts = 1
     sent = await attempt(turn.snapshot.providers[target.provider], target, request, decision.timeouts, total_at)
     try:

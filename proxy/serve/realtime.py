@@ -39,7 +39,7 @@ async def answer(turn: Turn, inbound: Inbound, facts: Facts, decision: Decision)
     root, head, _ = compose(provider, target, request, _ASK)
     turn.record.attempts = 1
     tunnel = Tunnel(turn.transport)
-    total_at = asyncio.get_running_loop().time() + total_s(timeouts.total, inbound.wanted)
+    total_at = asyncio.get_running_loop().time() + total_s(timeouts.total, inbound.headers.facts)
     connection = None
     try:
         # A fresh connection: a kept one may be closed under us, and this one will not come back to the pool.

@@ -13,7 +13,7 @@ from typing import Literal
 from proxy.errors import FuseboxError
 from proxy.serve.reply import status_line
 from proxy.upstream.answer import Answer, Lines
-from proxy.wire.headers import block, response_lines
+from proxy.wire.headers import response_block
 
 Framing = Literal["none", "length", "chunked", "close"]
 
@@ -52,7 +52,7 @@ class Relay:
         head = b"".join(
             (
                 status_line(answer.status, answer.reason),
-                block(response_lines(answer.lines)),
+                response_block(answer.lines),
                 own_lines,
                 transfer,
                 connection,
@@ -72,9 +72,12 @@ class Relay:
             answer.attach(self)
 
     async def finished(self) -> None:
-        """Wait for the end of the answer. Raises the fault that broke it; the client's connection is gone then."""
-        if self._done is not None:
-            await self._done
+        """Wait for the end of an answer that was not complete at `begin`.
+
+        Raises the fault that broke it; the client's connection is gone then.
+        """
+        assert self._done is not None
+        await self._done
         if self.fault is not None:
             raise self.fault
 
@@ -132,4 +135,4 @@ def _framing(answer: Answer, *, http10: bool, head_only: bool) -> Framing:
 
 
 def _last_chunk(trailers: Lines) -> bytes:
-    return b"0\r\n\r\n" if not trailers else b"0\r\n" + block(response_lines(trailers)) + b"\r\n"
+    return b"0\r\n\r\n" if not trailers else b"0\r\n" + response_block(trailers) + b"\r\n"

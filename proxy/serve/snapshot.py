@@ -12,9 +12,14 @@ from proxy.upstream.provider import Provider
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A configuration in force: as written, as policy, as providers. `own`: the authorities the data port answers to."""
+    """A configuration in force: as written, as policy, as providers.
+
+    `own`: the authorities the data port answers to. `header_names`: the lower-case request headers that are read, by the
+    policy's matches or by Fusebox itself.
+    """
 
     config: Config
     policy: Policy
     providers: Mapping[str, Provider]
     own: frozenset[str]
+    header_names: frozenset[str]

@@ -86,14 +86,16 @@ class Turn:
             self._began = True
             relay.begin(self.own_lines(), http10=self.http10)
             record.written_at = time.perf_counter()
-            if self.connection.writing_paused:
-                relay.pause()
-            await relay.finished()
+            if not answer.complete:
+                if self.connection.writing_paused:
+                    relay.pause()
+                await relay.finished()
         finally:
             record.body_out = relay.body_bytes
             if not answer.complete:
                 answer.source.abort()
-            await sent.release()
+            if sent.upload is not None:
+                await sent.release()
         return relay.keep_alive
 
     def own_lines(self) -> bytes:

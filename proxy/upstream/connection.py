@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import httptools
+import msgspec
 
 from proxy.config.schema import Timeouts
 from proxy.errors import AnswerCut, AnswerTimeout, BadAnswer, ConnectionLost, FuseboxError, UpstreamFault
@@ -31,8 +31,7 @@ Switch = Callable[[asyncio.Transport, bytes], asyncio.Protocol]
 _EVENT_STREAM = b"text/event-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """The deadlines of one exchange: `timeouts` per phase; `streamed`: whether the head timeout holds; `total_at`: the end
     of all, on the loop's clock.
     """
@@ -55,6 +54,7 @@ class Connection(asyncio.Protocol):
         "_fed",
         "_head_done",
         "_head_only",
+        "_keep_alive",
         "_length",
         "_limits",
         "_lines",
@@ -98,6 +98,7 @@ class Connection(asyncio.Protocol):
         self._head_done = False
         self._head_only = False
         self._complete = False
+        self._keep_alive = False
         self._chunked = False
         self._length: int | None = None
         self._fed = 0
@@ -184,7 +185,7 @@ class Connection(asyncio.Protocol):
         # A body that was complete before bytes that do not parse stays complete; the connection does not.
         if self._complete:
             if self._answer is not None:
-                reusable = trouble is None and self._sent and not self._head_only and self._parser.should_keep_alive()
+                reusable = trouble is None and self._sent and self._keep_alive
                 self._finish(reusable=reusable)
         elif trouble is not None:
             self._fail(self._unreadable(trouble))
@@ -290,6 +291,8 @@ class Connection(asyncio.Protocol):
         """The end of a message; that of an interim response comes before any final head."""
         if self._head_done:
             self._complete = True
+            # Asked here, where the parser still knows: afterwards its flags are those of the next message.
+            self._keep_alive = not self._head_only and self._parser.should_keep_alive()
 
     # Source: what the relay asks for.
 
@@ -331,6 +334,7 @@ class Connection(asyncio.Protocol):
         self._head_done = False
         self._head_only = False
         self._complete = False
+        self._keep_alive = False
         self._chunked = False
         self._length = None
         self._fed = 0

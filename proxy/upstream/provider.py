@@ -8,10 +8,9 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from proxy.config import schema
-from proxy.config.presets import PRESETS
 from proxy.config.secrets import KeyRing, describe
 from proxy.errors import NoKey, Where
-from proxy.exchange import Format, RawHeaders
+from proxy.exchange import Format
 from proxy.upstream.dial import Origin
 from proxy.upstream.pool import Pool
 from proxy.wire import headers as wire_headers
@@ -51,14 +50,15 @@ class Provider:
         self.name = name
         self.config = config
         self.ring = ring
-        preset = PRESETS.get(name)
-        openai_auth: Auth = config.auth or (preset.auth if preset is not None else "bearer")
-        anthropic_auth: Auth = config.auth or (preset.anthropic_auth if preset is not None else "x-api-key")
+        self._passes_credentials = config.keys.mode == "client"
+        assert config.auth is not None and config.anthropic_auth is not None, "the reader has resolved them"
         self._roots: dict[Format, Root] = {}
         if config.base_url is not None:
-            self._roots[Format.OPENAI] = _root(name, config.base_url, config.ca, openai_auth, "/v1", pool_of)
+            self._roots[Format.OPENAI] = _root(name, config.base_url, config.ca, config.auth, "/v1", pool_of)
         if config.anthropic_url is not None:
-            self._roots[Format.ANTHROPIC] = _root(name, config.anthropic_url, config.ca, anthropic_auth, "", pool_of)
+            self._roots[Format.ANTHROPIC] = _root(
+                name, config.anthropic_url, config.ca, config.anthropic_auth, "", pool_of
+            )
 
     def __repr__(self) -> str:
         return f"<Provider {self.name}: {', '.join(str(root.pool.origin) for root in self._roots.values())}>"
@@ -91,22 +91,23 @@ class Provider:
             return ((b"Authorization", b"Bearer " + key),)
         return ((auth.encode(), key),)
 
-    def request_head(self, root: Root, method: str, address: str, headers: RawHeaders, framing: bytes) -> bytes:
+    def request_head(
+        self, root: Root, method: str, address: str, headers: wire_headers.RequestHeaders, framing: bytes
+    ) -> bytes:
         """A request head up to and with its empty line. Raises NoKey.
 
         `framing`: the lines that say how the body is delimited, or that ask for an upgrade.
         """
         own = self.credential_lines(root.auth)
-        lines = wire_headers.request_lines(headers, credentials=self.config.keys.mode == "client")
-        lines.extend(own)
         proxy = root.pool.proxy
         if proxy is not None and proxy.authorization is not None and root.pool.origin.scheme == "http":
-            lines.append((b"Proxy-Authorization", proxy.authorization))
+            own += ((b"Proxy-Authorization", proxy.authorization),)
         return b"".join(
             (
                 f"{method} {address} HTTP/1.1\r\n".encode("ascii"),
                 root.host_line,
-                wire_headers.block(lines),
+                headers.block(credentials=self._passes_credentials),
+                wire_headers.block(own) if own else b"",
                 framing,
                 b"\r\n",
             )

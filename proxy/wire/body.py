@@ -9,6 +9,8 @@ from proxy.wire import payload
 
 Piece = payload.Piece
 
+_JSON, _MULTIPART = Carrier.JSON, Carrier.MULTIPART  # members of an enum are slow to look up
+
 
 class RequestBody:
     """The body of one request. `held` is in memory; `rest`, if any, is still to come from the client.
@@ -43,17 +45,20 @@ class RequestBody:
 
     def with_model(self, model: str | None) -> tuple[list[Piece], int | None]:
         """The held bytes with `model` in them (None keeps them), as pieces, and the length of the whole body then."""
-        if (
-            model is None
-            or self.model is None
-            or model == self.model
-            or self.carrier not in (Carrier.JSON, Carrier.MULTIPART)
-        ):
+        if model is None or self.model is None or model == self.model:
             return [self.held], self.length
-        if self._spans is None:
-            self._spans = payload.find_model(self.held, self.model)
-        value = payload.encode_model(model) if self.carrier is Carrier.JSON else model.encode()
-        pieces = payload.splice(self.held, self._spans, value)
-        if self.length is None:
-            return pieces, None
-        return pieces, self.length + sum(len(value) - (end - start) for start, end in self._spans)
+        carrier = self.carrier
+        if carrier is _JSON:
+            value = payload.encode_model(model)
+            if self._spans is None:
+                self._spans = payload.find_model(self.held, self.model)
+        elif carrier is _MULTIPART:
+            value = model.encode()
+        else:
+            return [self.held], self.length
+        spans = self._spans or []
+        length = self.length
+        if length is not None:
+            for start, end in spans:
+                length += len(value) - (end - start)
+        return payload.splice(self.held, spans, value), length

@@ -16,7 +16,7 @@ PART_HEAD_MAX = 16 * 1024
 MODEL_MAX = 1024
 """Bytes of the `model` field; the longest names known have about a hundred."""
 
-_BOUNDARY = re.compile(rb';[ \t]*boundary[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;, \t]+))', re.IGNORECASE)
+_BOUNDARY = re.compile(r';[ \t]*boundary[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;, \t]+))', re.IGNORECASE)
 _NAMED_MODEL = re.compile(
     rb"(?:^|\r\n)content-disposition[ \t]*:[ \t]*form-data[ \t]*;(?:[^\r\n]*?;)?[ \t]*"
     rb'name[ \t]*=[ \t]*(?:"model"|model(?=[;\r\n \t]|$))',
@@ -24,18 +24,18 @@ _NAMED_MODEL = re.compile(
 )
 
 
-def is_form(content_type: bytes | None) -> bool:
+def is_form(content_type: str | None) -> bool:
     """Whether a Content-Type says multipart/form-data."""
-    return content_type is not None and content_type[:19].lower() == b"multipart/form-data"
+    return content_type is not None and content_type[:19].lower() == "multipart/form-data"
 
 
-def boundary(content_type: bytes) -> bytes:
+def boundary(content_type: str) -> bytes:
     """The boundary that a Content-Type names. Raises BadRequest when it names none that RFC 2046 allows."""
     found = _BOUNDARY.search(content_type)
-    value = b"" if found is None else found[1] or found[2] or b""
-    if not 1 <= len(value) <= 70 or not value.isascii() or b"\r" in value or b"\n" in value:
+    value = "" if found is None else found[1] or found[2] or ""
+    if not 1 <= len(value) <= 70 or not value.isascii() or not value.isprintable():
         raise BadRequest("the Content-Type multipart/form-data names no valid `boundary` (1 to 70 characters)")
-    return value
+    return value.encode("ascii")
 
 
 class FormScanner:

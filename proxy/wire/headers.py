@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 
+import msgspec
+
 from proxy.exchange import RawHeaders
 
 HOP_BY_HOP = frozenset(
@@ -40,19 +42,19 @@ class Kind(IntEnum):
     PROTOCOL = 6  # sec-websocket-protocol: may carry a key (a browser has no other place for it)
 
 
-_KINDS: dict[bytes, Kind] = {}
-_KINDS_MAX = 2048
+# A member of an enum costs ten times a global to look up, on the way of every header line.
+_KEEP, _CONNECTION, _PROTOCOL = Kind.KEEP, Kind.CONNECTION, Kind.PROTOCOL
+
+_NAMES: dict[bytes, tuple[str, Kind]] = {}
+_NAMES_MAX = 2048
 """How many spellings of names are remembered: clients repeat theirs, and a flood of new ones must not grow memory."""
 
 
-def kind(name: bytes) -> Kind:
-    """What the request header `name` (any case) means."""
-    found = _KINDS.get(name)
-    if found is None:
-        found = _classify(name.lower())
-        if len(_KINDS) < _KINDS_MAX:
-            _KINDS[name] = found
-    return found
+def _remember(raw: bytes) -> tuple[str, Kind]:
+    known = raw.decode("latin-1").lower(), _classify(raw.lower())
+    if len(_NAMES) < _NAMES_MAX:
+        _NAMES[raw] = known
+    return known
 
 
 def _classify(name: bytes) -> Kind:
@@ -74,29 +76,63 @@ def named_by_connection(value: bytes) -> frozenset[bytes]:
     return frozenset(option.strip().lower() for option in value.split(b","))
 
 
-def request_lines(headers: RawHeaders, *, credentials: bool) -> list[tuple[bytes, bytes]]:
-    """The end-to-end lines of a request, order and case kept; the client's credentials only when `credentials`."""
-    kept: list[tuple[bytes, bytes]] = []
+class RequestHeaders(msgspec.Struct, frozen=True):
+    """The header lines of a client's request, sorted into what goes on and what is read here.
+
+    `raw`: as they came. `lines`: those that go on to a provider that is not to see the client's credentials, order and
+    case kept. `facts`: values by lower-case name, the first of several, for the names that were asked for. `named`:
+    lower-case names that a Connection line made hop-by-hop.
+    """
+
+    raw: RawHeaders
+    lines: list[tuple[bytes, bytes]]
+    facts: dict[str, str]
+    named: frozenset[bytes]
+
+    def block(self, *, credentials: bool) -> bytes:
+        """The end-to-end lines as they go on the wire, with the client's credentials or without."""
+        return block(_with_credentials(self.raw, self.named) if credentials else self.lines)
+
+
+def read_request(headers: RawHeaders, wanted: frozenset[str]) -> RequestHeaders:
+    """Sort a request's header lines, in one pass; `wanted`: lower-case names whose values become facts."""
+    lines: list[tuple[bytes, bytes]] = []
+    facts: dict[str, str] = {}
     named: frozenset[bytes] = frozenset()
     for line in headers:
-        meaning = kind(line[0])
-        if meaning is Kind.KEEP:
-            kept.append(line)
-        elif meaning is Kind.CONNECTION:
+        raw = line[0]
+        known = _NAMES.get(raw)
+        if known is None:
+            known = _remember(raw)
+        name, meaning = known
+        if name in wanted and name not in facts:
+            facts[name] = line[1].decode("latin-1")
+        if meaning is _KEEP:
+            lines.append(line)
+        elif meaning is _CONNECTION and line[1] not in _USUAL_CONNECTIONS:
             named |= named_by_connection(line[1])
-        elif meaning is Kind.CREDENTIAL:
-            if credentials:
-                kept.append(line)
-        elif meaning is Kind.PROTOCOL:
-            value = line[1] if credentials else without_key_protocols(line[1])
-            if value:
-                kept.append((line[0], value))
-    if named - _USUAL_OPTIONS:
-        kept = [line for line in kept if line[0].lower() not in named]
-    return kept
+        elif meaning is _PROTOCOL:
+            public = without_key_protocols(line[1])
+            if public:
+                lines.append((raw, public))
+    if named:
+        lines = [line for line in lines if line[0].lower() not in named]
+    return RequestHeaders(headers, lines, facts, named)
 
 
-_USUAL_OPTIONS = frozenset((b"keep-alive", b"close", b"upgrade", b"te", b""))
+_GO_ON = frozenset((Kind.KEEP, Kind.CREDENTIAL, Kind.PROTOCOL))
+
+
+def _with_credentials(headers: RawHeaders, named: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+    return [
+        line
+        for line in headers
+        if (_NAMES.get(line[0]) or _remember(line[0]))[1] in _GO_ON and line[0].lower() not in named
+    ]
+
+
+_USUAL_CONNECTIONS = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close", b"Upgrade", b"upgrade"))
+"""Values of Connection that name no header line beside those that are hop-by-hop anyway."""
 
 
 def without_key_protocols(value: bytes) -> bytes:
@@ -110,33 +146,35 @@ _RESPONSE_DROPPED: dict[bytes, bool] = {}
 _REPLACED = frozenset((b"x-fusebox-route", b"x-fusebox-target", b"x-fusebox-attempts", b"x-fusebox-request-id"))
 
 
-def response_lines(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
-    """The end-to-end lines of a response, order and case kept; Content-Length is among them.
+def response_block(headers: RawHeaders) -> bytes:
+    """The end-to-end lines of a response as they go on the wire, order and case kept; Content-Length is among them.
 
     Lines of another Fusebox behind this one are dropped where this one writes its own; its ``x-fusebox-error`` stays.
     """
-    kept: list[tuple[bytes, bytes]] = []
-    named: frozenset[bytes] = frozenset()
-    for line in headers:
-        name = line[0]
+    parts: list[bytes] = []
+    for name, value in headers:
         drop = _RESPONSE_DROPPED.get(name)
         if drop is None:
             lower = name.lower()
             drop = lower in HOP_BY_HOP or lower in _REPLACED
-            if len(_RESPONSE_DROPPED) < _KINDS_MAX:
+            if len(_RESPONSE_DROPPED) < _NAMES_MAX:
                 _RESPONSE_DROPPED[name] = drop
         if not drop:
-            kept.append(line)
-        elif name.lower() == b"connection":
-            named |= named_by_connection(line[1])
-    if named - _USUAL_OPTIONS:
-        kept = [line for line in kept if line[0].lower() not in named]
-    return kept
+            parts += (name, b": ", value, b"\r\n")
+        elif value not in _USUAL_CONNECTIONS and name.lower() == b"connection":
+            # Rare: a Connection line that names others. Once more, without those.
+            named = named_by_connection(value) - HOP_BY_HOP - {b"close"}
+            if named and any(line[0].lower() in named for line in headers):
+                return response_block([line for line in headers if line[0].lower() not in named])
+    return b"".join(parts)
 
 
 def block(lines: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Header lines as they go on the wire, each ended by CRLF, without the empty line that ends a head."""
-    return b"".join([b"%b: %b\r\n" % line for line in lines])
+    parts: list[bytes] = []
+    for name, value in lines:
+        parts += (name, b": ", value, b"\r\n")
+    return b"".join(parts)
 
 
 def find(headers: RawHeaders, name: bytes) -> bytes | None:

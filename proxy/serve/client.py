@@ -7,11 +7,13 @@ event stream costs one write. The places where this leans on aiohttp's inside ar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from proxy.errors import BadRequest, FuseboxError, TooLarge
 from proxy.exchange import Format
@@ -34,38 +36,90 @@ class Tunnel(Protocol):
     def feed_eof(self) -> None: ...
 
 
-class Answered:
-    """What the handler returns to aiohttp: the answer is on the wire already."""
+Handle = Callable[["ClientConnection", asyncio.Transport, RawRequestMessage, StreamReader], Awaitable[bool]]
+"""Answers one request on the transport; says whether the connection may be kept. Raises only CancelledError."""
 
-    __slots__ = ("keep_alive",)
-
-    status = 200
-
-    def __init__(self, keep_alive: bool) -> None:
-        self.keep_alive = keep_alive
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Nothing left to do."""
-
-    async def write_eof(self) -> None:
-        """Nothing left to do."""
-
-
-def answered(keep_alive: bool) -> web.StreamResponse:
-    """The value that tells aiohttp's protocol that the response has been written."""
-    return cast(web.StreamResponse, Answered(keep_alive))
+LINGER_S = 10.0
+"""How long a client that was answered early may go on sending: closing at once would reset the connection and could
+destroy the answer before it is read (RFC 9112 section 9.6)."""
 
 
 class ClientConnection(web.RequestHandler):
-    """One client's connection. `flow` is told of the client's pace; `busy` is set while a request is being answered."""
+    """One client's connection. `flow` is told of the client's pace; `busy` is set while a request is being answered.
 
-    __slots__ = ("busy", "flow", "on_refused")
+    `start` takes the place of aiohttp's: the same loop over the requests of a connection, without the task, the request,
+    writer and response objects that aiohttp makes for each and that a proxy has no use for. A third of aiohttp's cost per
+    request goes with them (docs/decisions/0002-client-connection.md).
+    """
 
-    def __init__(self, manager: web.Server, *, on_refused: Callable[[FuseboxError], None], **options: Any) -> None:
+    __slots__ = ("_handle", "busy", "flow", "on_refused")
+
+    def __init__(
+        self, manager: web.Server, handle: Handle, *, on_refused: Callable[[FuseboxError], None], **options: Any
+    ) -> None:
         super().__init__(manager, **options)
+        self._handle = handle
         self.flow: Flow | None = None
         self.busy = False
         self.on_refused = on_refused
+
+    async def start(self) -> None:
+        """Answer the connection's requests one after the other. Cancelled by aiohttp when the client hangs up."""
+        messages = self._messages
+        try:
+            while not self._force_close:
+                if not messages:
+                    self._waiter = self._loop.create_future()
+                    try:
+                        await self._waiter
+                    finally:
+                        self._waiter = None
+                message, payload = messages.popleft()
+                transport, parser = self.transport, self._parser
+                if transport is None or parser is None:
+                    return
+                parser.message_consumed()
+                if self._buffer_paused and len(messages) <= self._msg_queue_resume_size:
+                    self._resume_reading_if_drained()
+                if not isinstance(message, RawRequestMessage):
+                    self._refuse(message.exc, message.message)
+                    break
+                self.busy = True
+                keep = await self._handle(self, transport, message, payload)
+                self.busy = False
+                self.flow = None
+                if not payload.is_eof():
+                    await self._linger(payload)
+                    break
+                if not keep or self._close or self._upgraded:
+                    break
+                self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+                if self._keepalive_handle is None:
+                    self._keepalive_handle = self._loop.call_at(
+                        self._next_keepalive_close_time, self._process_keepalive
+                    )
+        finally:
+            self.busy = False
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _linger(self, payload: StreamReader) -> None:
+        """Read and forget what the client still sends of a body that nobody wants."""
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while not payload.at_eof():
+                    await payload.readany()
+        except (TimeoutError, web.RequestPayloadError):
+            pass  # it sends on, or wrongly: then the answer may be lost, as the standard warns
+
+    def _refuse(self, exc: BaseException | None, message: str | None) -> None:
+        """Answer what aiohttp's parser refused, and end the connection: what follows cannot be trusted."""
+        refused = _refused(exc, message)
+        self.on_refused(refused)
+        if self.transport is not None:
+            body = error_body(refused, Format.OPENAI, "-")
+            self.transport.write(error_head(refused, length=len(body), request_id="-", close=True) + body)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -82,20 +136,6 @@ class ClientConnection(web.RequestHandler):
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
-    def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
-        """Answer what aiohttp's parser refused, in our own shape, and end the connection: what follows cannot be trusted."""
-        if status >= 500:
-            return super().handle_error(request, status, exc, message)
-        refused = _refused(exc, message)
-        self.on_refused(refused)
-        transport = self.transport
-        if transport is not None:
-            body = error_body(refused, Format.OPENAI, "-")
-            transport.write(error_head(refused, length=len(body), request_id="-", close=True) + body)
-        return answered(keep_alive=False)
-
     def take_over(self, tunnel: Tunnel) -> None:
         """From here on the client's bytes go to `tunnel`; those that came early go to it first."""
         self.set_parser(cast(Any, tunnel))
@@ -111,16 +151,22 @@ def _refused(exc: BaseException | None, message: str | None) -> FuseboxError:
 class ClientServer(web.Server):
     """aiohttp's low-level server, making our connections."""
 
-    def __init__(self, handler: Any, *, on_refused: Callable[[FuseboxError], None], **options: Any) -> None:
-        super().__init__(handler, handler_cancellation=True, loop=asyncio.get_running_loop())
+    def __init__(self, handle: Handle, *, on_refused: Callable[[FuseboxError], None], **options: Any) -> None:
+        super().__init__(_unused, handler_cancellation=True, loop=asyncio.get_running_loop())
+        self._handle = handle
         self._options = options
         self._on_refused = on_refused
 
     def __call__(self) -> ClientConnection:
-        return ClientConnection(self, loop=self._loop, on_refused=self._on_refused, **self._options)
+        return ClientConnection(self, self._handle, loop=self._loop, on_refused=self._on_refused, **self._options)
 
     def close_idle(self) -> None:
         """Close the connections that have no request under way. The others end by themselves, after their answer."""
         for connection in self.connections:
             if isinstance(connection, ClientConnection) and not connection.busy:
                 connection.close()
+
+
+async def _unused(request: web.BaseRequest) -> web.StreamResponse:
+    """aiohttp's server wants a handler; `ClientConnection.start` calls another."""
+    raise NotImplementedError

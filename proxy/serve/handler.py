@@ -10,7 +10,8 @@ import random
 import time
 from collections.abc import Callable
 
-from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from proxy.attempt.send import Request, Sent, attempt
 from proxy.errors import FuseboxError
@@ -20,7 +21,7 @@ from proxy.observe.logs import Logger
 from proxy.observe.record import emit
 from proxy.policy.decide import Decision, decide
 from proxy.serve import models, realtime
-from proxy.serve.client import ClientConnection, answered
+from proxy.serve.client import ClientConnection
 from proxy.serve.inbound import Inbound, complexity, model_outside_body, read_head, request_id, total_s
 from proxy.serve.intake import Intake
 from proxy.serve.snapshot import Snapshot
@@ -44,35 +45,28 @@ class Handler:
         self._logger = logger
         self._roll = roll
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request on the client's transport, and tell aiohttp whether the connection may be kept."""
-        connection, transport = request.protocol, request.transport
-        assert isinstance(connection, ClientConnection)
-        if transport is None:
-            return answered(keep_alive=False)
-        turn = Turn(request, connection, transport, self._snapshot(), self._is_draining)
-        connection.busy = True
+    async def __call__(
+        self, connection: ClientConnection, transport: asyncio.Transport, head: RawRequestMessage, content: StreamReader
+    ) -> bool:
+        """Answer one request on the client's transport; whether the connection may be kept for another."""
+        turn = Turn(head, content, connection, transport, self._snapshot(), self._health)
         self._health.enter()
         try:
-            try:
-                keep_alive = await self._serve(turn)
-            except FuseboxError as error:
-                keep_alive = turn.refuse(error)
+            return await self._serve(turn)
+        except FuseboxError as error:
+            return turn.refuse(error)
         except asyncio.CancelledError:
             # The client hung up: nobody's fault. What was under way upstream has been closed on the way here.
             turn.record.client_gone()
             raise
         except Exception:
             self._logger.exception("internal_error", request_id=turn.record.request_id)
-            keep_alive = turn.refuse(
+            return turn.refuse(
                 FuseboxError("an error of its own; please report the log line `internal_error` of this request")
             )
         finally:
-            connection.busy = False
-            connection.flow = None
             self._health.leave()
             emit(self._logger, turn.record)
-        return answered(keep_alive)
 
     async def _serve(self, turn: Turn) -> bool:
         # Read: what is asked, in which format, with which model.
@@ -91,17 +85,17 @@ class Handler:
 
     def _head(self, turn: Turn) -> Inbound:
         record = turn.record
-        headers = read_request(turn.request.raw_headers, turn.snapshot.header_names)
+        headers = read_request(turn.head.raw_headers, turn.snapshot.header_names)
         record.request_id = request_id(headers.facts)
         record.client_retry = headers.facts.get("x-stainless-retry-count")
-        inbound = read_head(turn.request, turn.snapshot, headers)
+        inbound = read_head(turn.head, turn.snapshot, headers)
         turn.format = inbound.endpoint.format
         record.endpoint = inbound.endpoint.name
         return inbound
 
     async def _read(self, turn: Turn, inbound: Inbound) -> tuple[RequestBody, Facts]:
         config, record = turn.snapshot.config, turn.record
-        endpoint, wanted, content = inbound.endpoint, inbound.headers.facts, turn.request.content
+        endpoint, wanted, content = inbound.endpoint, inbound.headers.facts, turn.content
         intake = Intake(content, wanted, body_max=config.limits.body, wait_s=config.timeouts.total)
         body = intake.at_once(endpoint)
         if body is None:
@@ -141,6 +135,3 @@ class Handler:
         sent = await attempt(turn.snapshot.providers[target.provider], target, request, decision.timeouts, total_at)
         turn.record.answered(sent.written_at, sent.connect_s)
         return sent
-
-    def _is_draining(self) -> bool:
-        return self._health.draining

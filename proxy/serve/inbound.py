@@ -7,14 +7,14 @@ import os
 import re
 
 import msgspec
-from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
 
 from proxy.config.schema import Config
 from proxy.errors import BadRequest, NoRoute, Refused
 from proxy.exchange import Carrier, Endpoint, Format
 from proxy.serve.snapshot import Snapshot
 from proxy.wire import address
-from proxy.wire.endpoints import classify
+from proxy.wire.endpoints import classify, inference
 from proxy.wire.headers import RequestHeaders
 
 READ_HERE = frozenset(
@@ -66,13 +66,17 @@ def request_id(wanted: dict[str, str]) -> str:
     return f"fb-{_process}-{next(_counter):x}"
 
 
-def read_head(request: web.BaseRequest, snapshot: Snapshot, headers: RequestHeaders) -> Inbound:
+def read_head(head: RawRequestMessage, snapshot: Snapshot, headers: RequestHeaders) -> Inbound:
     """The head as facts. Raises ClientFault for a target that is never forwarded."""
-    method = request.method
+    method = head.method
     if method == "CONNECT":
         raise Refused(405, "method_not_allowed", "CONNECT is not served: this is no forward proxy")
     wanted = headers.facts
-    path, query = address.split(request.raw_path, own=snapshot.own)
+    if method == "POST":
+        known = inference(head.path)
+        if known is not None:
+            return Inbound(method, head.path, None, known, headers, False)
+    path, query = address.split(head.path, own=snapshot.own)
     upgrade = "upgrade" in wanted and _is_upgrade(wanted)
     if path.startswith("/p/"):
         name, slash, rest = path[3:].partition("/")

@@ -41,7 +41,7 @@ class Intake:
         self._body_max = body_max
         self._wait_s = wait_s
         length = headers.get("content-length")
-        self._length = int(length) if length is not None else None
+        self._length = None if length is None else int(length)
         self._chunked = "transfer-encoding" in headers
         self.stream = False
         self.stored = False

@@ -52,6 +52,8 @@ def error_head(error: FuseboxError, *, length: int, request_id: str, close: bool
 
 def status_line(status: int, reason: bytes = b"") -> bytes:
     """The first line of a response; without a reason phrase the registered one."""
+    if status == 200 and reason == b"OK":
+        return b"HTTP/1.1 200 OK\r\n"
     if not reason:
         try:
             reason = http.HTTPStatus(status).phrase.encode()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
-from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from proxy.attempt.send import Sent
 from proxy.errors import FuseboxError, Refused
 from proxy.exchange import Format
+from proxy.observe.health import Health
 from proxy.observe.record import Record
 from proxy.serve.client import ClientConnection
 from proxy.serve.relay import Relay
@@ -25,35 +26,48 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Turn:
     """The client's side of one request. `format` is the client's, once its path has been read."""
 
-    __slots__ = ("_began", "_draining", "connection", "format", "http10", "record", "request", "snapshot", "transport")
+    __slots__ = (
+        "_began",
+        "_health",
+        "connection",
+        "content",
+        "format",
+        "head",
+        "http10",
+        "record",
+        "snapshot",
+        "transport",
+    )
 
     def __init__(
         self,
-        request: web.BaseRequest,
+        head: RawRequestMessage,
+        content: StreamReader,
         connection: ClientConnection,
         transport: asyncio.Transport,
         snapshot: Snapshot,
-        draining: Callable[[], bool],
+        health: Health,
     ) -> None:
-        self.request = request
+        self.head = head
+        self.content = content
         self.connection = connection
         self.transport = transport
         self.snapshot = snapshot
-        self.record = Record(request.method, request.raw_path.partition("?")[0])
+        self.record = Record(head.method, head.path.partition("?")[0])
         self.format = Format.OPENAI
-        self.http10 = request.version < (1, 1)
+        self.http10 = head.version < (1, 1)
         self._began = False
-        self._draining = draining
+        self._health = health
 
     @property
     def keep_alive(self) -> bool:
         """Whether the client's connection may go on after this answer."""
-        return self.request.keep_alive and not self._draining()
+        return not self.head.should_close and not self._health.draining
 
     @property
     def body_is_here(self) -> bool:
         """Whether the client has sent its whole request."""
-        return self.request.content.is_eof()
+        return self.content.is_eof()
 
     def ask_for_body(self, expectation: str) -> None:
         """Answer ``Expect``: the routing needs the body, so nobody further on could refuse it unseen (RFC 9110 section 10.1.1)."""
@@ -77,8 +91,8 @@ class Turn:
             self.transport,
             answer,
             http10=self.http10,
-            keep_alive=self.keep_alive,
-            head_only=self.request.method == "HEAD",
+            keep_alive=self.keep_alive and self.body_is_here,
+            head_only=self.head.method == "HEAD",
         )
         try:
             if not answer.complete:
@@ -118,7 +132,7 @@ class Turn:
         record.status, record.body_out = status, len(body)
         lines = [(b"x-fusebox-request-id", record.request_id.encode("ascii"))]
         self.transport.write(
-            json_response(status, body, lines, close=not keep_alive, head_only=self.request.method == "HEAD")
+            json_response(status, body, lines, close=not keep_alive, head_only=self.head.method == "HEAD")
         )
         return keep_alive
 
@@ -133,7 +147,7 @@ class Turn:
         keep_alive = self.keep_alive and self.body_is_here and not self.http10
         body = error_body(error, self.format, record.request_id)
         head = error_head(error, length=len(body), request_id=record.request_id, close=not keep_alive)
-        self.transport.write(head if self.request.method == "HEAD" else head + body)
+        self.transport.write(head if self.head.method == "HEAD" else head + body)
         return keep_alive
 
     def upgraded(self, answer_lines: Lines, reason: bytes) -> bytes:

@@ -53,6 +53,14 @@ _STORED = re.compile(
 """Objects that live at one provider. The inference paths themselves are looked up before this."""
 
 
+def inference(raw: str) -> Endpoint | None:
+    """The endpoint of a request target that is, to the letter, the path of an inference call that is POSTed; else None.
+
+    The usual case: such a target needs no further look.
+    """
+    return _INFERENCE.get(raw)
+
+
 def classify(method: str, path: str, *, anthropic_header: bool) -> Endpoint:
     """The endpoint of a path without its query; `anthropic_header`: the request carries ``anthropic-version``.
 

@@ -40,13 +40,15 @@ class Policy:
     """The routing part of a configuration, ready to decide.
 
     `formats`: which formats each provider offers. `header_names`: the lower-case names that any route asks for.
-    `model_names`: the exact models that routes match, in order, for ``GET /v1/models``.
+    `model_names`: the exact models that routes match, in order, for ``GET /v1/models``. `model_needed`: whether any
+    route asks for the request's model, or replaces it.
     """
 
     routes: tuple[CompiledRoute, ...]
     formats: Mapping[str, frozenset[Format]]
     header_names: frozenset[str]
     model_names: tuple[str, ...]
+    model_needed: bool
 
 
 def compile_policy(config: Config) -> Policy:
@@ -60,11 +62,13 @@ def compile_policy(config: Config) -> Policy:
         for name, provider in config.providers.items()
     }
     exact = (model for route in config.routes for model in route.match.model if not {"*", "?"} & set(model))
+    routes = tuple(_compile_route(route, config.timeouts, formats) for route in config.routes)
     return Policy(
-        routes=tuple(_compile_route(route, config.timeouts, formats) for route in config.routes),
+        routes=routes,
         formats=formats,
         header_names=frozenset(name.lower() for route in config.routes for name in route.match.header),
         model_names=tuple(dict.fromkeys(exact)),
+        model_needed=any(compiled.replaces or compiled.route.match.model for compiled in routes),
     )
 
 

@@ -96,7 +96,13 @@ class Handler:
     async def _read(self, turn: Turn, inbound: Inbound) -> tuple[RequestBody, Facts]:
         config, record = turn.snapshot.config, turn.record
         endpoint, wanted, content = inbound.endpoint, inbound.headers.facts, turn.content
-        intake = Intake(content, wanted, body_max=config.limits.body, wait_s=config.timeouts.total)
+        intake = Intake(
+            content,
+            wanted,
+            body_max=config.limits.body,
+            wait_s=config.timeouts.total,
+            model_needed=turn.snapshot.policy.model_needed,
+        )
         body = intake.at_once(endpoint)
         if body is None:
             waiting_since = time.perf_counter()

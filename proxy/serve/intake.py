@@ -33,18 +33,30 @@ class RequestTimeout(Refused):
 
 
 class Intake:
-    """Reads the body of one request."""
+    """Reads the body of one request.
 
-    def __init__(self, content: StreamReader, headers: Mapping[str, str], *, body_max: int, wait_s: float) -> None:
+    `body_max`: the most that is held, in bytes; `wait_s`: the longest silence of the client's. `model_needed`: whether the
+    policy asks for the model at all; if not, a body that is too large to be held streams through.
+    """
+
+    def __init__(
+        self,
+        content: StreamReader,
+        headers: Mapping[str, str],
+        *,
+        body_max: int,
+        wait_s: float,
+        model_needed: bool = True,
+    ) -> None:
         self._content = content
         self._headers = headers
         self._body_max = body_max
         self._wait_s = wait_s
+        self._model_needed = model_needed
         length = headers.get("content-length")
         self._length = None if length is None else int(length)
         self._chunked = "transfer-encoding" in headers
         self.stream = False
-        self.stored = False
 
     def at_once(self, endpoint: Endpoint) -> RequestBody | None:
         """The body, if it has come in whole and is read as JSON or is not there: the usual case, without waiting.
@@ -68,9 +80,10 @@ class Intake:
             content_type = self._headers.get("content-type")
             if is_form(content_type):
                 assert content_type is not None
-                return await self._form(boundary(content_type))
+                return await self._form(boundary(content_type), insist=self._model_needed and endpoint.name != "other")
             if endpoint.name != "other" or _says_json(content_type):
-                return self._json(await self._whole())
+                held = await self._whole()
+                return self._json(held) if held is not None else await self._opaque()
         return await self._opaque()
 
     def _empty(self, endpoint: Endpoint) -> RequestBody:
@@ -84,7 +97,7 @@ class Intake:
         if coding != "identity":
             return self._compressed(body, coding)
         facts = payload.read(body)
-        self.stream, self.stored = facts.stream, facts.stored
+        self.stream = facts.stream
         return RequestBody(body, carrier=_JSON, model=facts.model, length=len(body))
 
     def _compressed(self, body: bytes | bytearray, coding: str) -> RequestBody:
@@ -103,25 +116,30 @@ class Intake:
         if inflate.unconsumed_tail:
             raise TooLarge(f"the request body is larger than limits.body ({self._body_max} bytes) once decompressed")
         facts = payload.read(plain)
-        self.stream, self.stored = facts.stream, facts.stored
+        self.stream = facts.stream
         return RequestBody(body, carrier=Carrier.NONE, model=facts.model, length=len(body))
 
-    async def _form(self, mark: bytes) -> RequestBody:
-        """A form, held up to its model; what comes behind streams on, and may not name another model."""
+    async def _form(self, mark: bytes, *, insist: bool) -> RequestBody:
+        """A form, held up to its model; what comes behind streams on, and may not name another model.
+
+        `insist` False: without a model near its beginning the form goes on unread.
+        """
         scanner = FormScanner(mark)
         held = bytearray()
         while not self._content.at_eof():
             part = await self._next()
             held += part
             scanner.feed(part)
-            if scanner.spans and len(held) > HOLD_MAX and not self._content.is_eof():
+            if len(held) > HOLD_MAX and (scanner.spans or not insist) and not self._content.is_eof():
                 break
             if len(held) > self._body_max:
                 raise TooLarge(
-                    f"no `model` field within the first {self._body_max} bytes (limits.body) of the form: put it before the file,"
-                    " as the routing needs it first"
+                    f"no `model` field within the first {self._body_max} bytes (limits.body) of the form: put it before"
+                    " the file, as the routing needs it first"
                 )
-        rest = None if self._content.at_eof() else self._rest_of_form(scanner)
+        rest = None
+        if not self._content.at_eof():
+            rest = self._rest_of_form(scanner) if scanner.spans else self._rest()
         length = len(held) if rest is None else self._length
         return RequestBody(held, carrier=_MULTIPART, model=scanner.model, spans=scanner.spans, length=length, rest=rest)
 
@@ -143,10 +161,15 @@ class Intake:
             held += await self._next()
         return RequestBody(held, length=len(held))
 
-    async def _whole(self) -> bytes | bytearray:
-        """The whole body in one piece of memory. Raises TooLarge."""
+    async def _whole(self) -> bytearray | None:
+        """The whole body in one piece of memory; None, unread, when it is too large and nobody needs it.
+
+        Raises TooLarge.
+        """
         content = self._content
         if self._length is not None and self._length > self._body_max:
+            if not self._model_needed:
+                return None
             raise TooLarge(
                 f"the request body has {self._length} bytes; at most {self._body_max} (limits.body) are held to find its model"
             )

@@ -1,9 +1,7 @@
 """One HTTP/1.1 connection to a provider, one exchange at a time (RFC 9112), over httptools and an asyncio transport.
 
 The strategy: the parser's callbacks run inside ``data_received``, and what they find goes to the exchange's `Answer`
-before that returns. There is one timer per connection, and it is lazy: deadlines are plain numbers that move with every
-event, and the timer, when it fires, looks whether the present deadline has really come. So a request on a connection
-that stays open costs no timer at all.
+before that returns. Which timeout holds is a phase and a time, which move as the exchange goes on (`Deadline`).
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ import msgspec
 from proxy.config.schema import Timeouts
 from proxy.errors import AnswerCut, AnswerTimeout, BadAnswer, ConnectionLost, FuseboxError, UpstreamFault
 from proxy.upstream.answer import Answer, Interim, Lines
+from proxy.upstream.deadline import Deadline
 from proxy.wire.sse import Watch
 
 HEAD_MAX = 256 * 1024
@@ -67,8 +66,6 @@ class Connection(asyncio.Protocol):
         "_reason",
         "_sent",
         "_spans",
-        "_timer",
-        "_timer_at",
         "_transport",
         "born_at",
         "exchanges",
@@ -86,9 +83,7 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
         self._sent = True
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
-        self._deadline = 0.0
+        self._deadline = Deadline(loop, self._too_late)
         self._phase = ""
         self.born_at = loop.time()
         self.exchanges = 0
@@ -128,7 +123,7 @@ class Connection(asyncio.Protocol):
         self._sent = False
         answer = self._answer = Answer(self, interim)
         self._phase = "total"
-        self._watch_until(limits.total_at)
+        self._deadline.move(limits.total_at)
         return answer
 
     def write(self, piece: Piece) -> None:
@@ -278,7 +273,7 @@ class Connection(asyncio.Protocol):
             self._watch_for(limits.timeouts.first_event)
         else:
             self._phase = "total"
-            self._watch_until(limits.total_at)
+            self._deadline.move(limits.total_at)
         if self._head_only:
             self._complete = True
 
@@ -302,7 +297,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
             if self._limits is not None:
                 self._phase = "total"
-                self._watch_until(self._limits.total_at)
+                self._deadline.move(self._limits.total_at)
 
     def resume(self) -> None:
         """Read on."""
@@ -364,9 +359,7 @@ class Connection(asyncio.Protocol):
             return
         self._closed = True
         self._limits = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.stop()
         self._wake_writer()
         if self._transport is not None:
             # abort, not close: unsent bytes of a request that is given up must not keep the socket open.
@@ -388,45 +381,22 @@ class Connection(asyncio.Protocol):
         assert answer is not None
         answer.on_end([])
 
-    # The one timer.
+    # Deadlines.
 
     def expire_idle_at(self, when: float) -> None:
         """Close at `when` (loop time) unless an exchange begins before."""
-        self._phase = ""
-        self._watch_until(when)
+        self._deadline.move(when)
 
     def _watch_for(self, seconds: float) -> None:
         assert self._limits is not None
         when = self._loop.time() + seconds
         if when > self._limits.total_at:
             self._phase, when = "total", self._limits.total_at
-        self._watch_until(when)
+        self._deadline.move(when)
 
-    def _watch_until(self, when: float) -> None:
-        self._deadline = when
-        if self._timer is None or self._timer_at > when:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(when, self._on_timer)
-            self._timer_at = when
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        if self._closed:
-            return
-        # The loop's clock has a resolution of a millisecond; a timer may fire within it.
-        if self._loop.time() < self._deadline - 0.001:
-            self._watch_until(self._deadline)
-            return
+    def _too_late(self) -> None:
         if self._answer is None:
             self._close()
             return
         assert self._limits is not None
-        timeouts = self._limits.timeouts
-        seconds = {
-            "head": timeouts.head,
-            "first_event": timeouts.first_event,
-            "idle": timeouts.idle,
-            "total": timeouts.total,
-        }
-        self._fail(AnswerTimeout(self._phase, seconds[self._phase]))
+        self._fail(AnswerTimeout(self._phase, getattr(self._limits.timeouts, self._phase)))

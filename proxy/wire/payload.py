@@ -33,7 +33,6 @@ class _Head(msgspec.Struct):
 
     model: Any = msgspec.UNSET
     stream: Any = None
-    previous_response_id: Any = None
 
 
 _HEAD = msgspec.json.Decoder(_Head)
@@ -44,8 +43,6 @@ class JsonFacts(msgspec.Struct, frozen=True):
 
     model: str | None
     stream: bool
-    stored: bool
-    """The call continues a stored response (``previous_response_id``), which lives at one provider."""
 
 
 def read(body: Body) -> JsonFacts:
@@ -61,7 +58,7 @@ def read(body: Body) -> JsonFacts:
         raise BadRequest(f"`model` must be a string, but the request has {_kind(model)}", param="model")
     elif not model:
         raise BadRequest("`model` is an empty string; name a model", param="model")
-    return JsonFacts(model, head.stream is True, head.previous_response_id is not None)
+    return JsonFacts(model, head.stream is True)
 
 
 _LENIENT_MAX = 4 * 1024 * 1024
@@ -76,7 +73,7 @@ def _read_leniently(body: Body, error: Exception) -> _Head:
         document = None
     if not isinstance(document, dict):
         raise BadRequest(f"the request body is not a JSON object that can be read: {_reason(body, error)}") from None
-    return _Head(document.get("model", msgspec.UNSET), document.get("stream"), document.get("previous_response_id"))
+    return _Head(document.get("model", msgspec.UNSET), document.get("stream"))
 
 
 def _reason(body: Body, error: Exception) -> str:

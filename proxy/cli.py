@@ -30,8 +30,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     serve_command.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="the YAML file; see config.yaml for all it may hold"
     )
+    check_command = commands.add_parser(
+        "check",
+        help="say everything that is wrong with a configuration file",
+        description="Read a configuration file and list every problem with its line and column. Starts nothing.",
+    )
+    check_command.add_argument("--config", type=Path, required=True, metavar="FILE", help="the YAML file")
     chosen = parser.parse_args(arguments)
-    return _serve(chosen.config)
+    return _check(chosen.config) if chosen.command == "check" else _serve(chosen.config)
+
+
+def _check(path: Path) -> int:
+    try:
+        config = load(path)
+    except ConfigError as error:
+        print(error)
+        return 1
+    print(f"{path}: fine. {len(config.providers)} providers, {len(config.routes)} routes.")
+    return 0
 
 
 def _serve(path: Path) -> int:

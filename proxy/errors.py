@@ -5,6 +5,7 @@ FuseboxError                    status, code, what to do
 │   ├── BadRequest       400
 │   ├── NoRoute          404
 │   ├── TooLarge         413
+│   ├── HeadersTooLarge  431
 │   └── Refused          4xx    a kind of request that is never forwarded (CONNECT, a foreign host, ...)
 ├── LocalFault                  Fusebox cannot serve it now: never a provider's fault either
 │   └── NoKey            503
@@ -60,6 +61,16 @@ class TooLarge(ClientFault):
 
     status = 413
     code = "too_large"
+
+
+class HeadersTooLarge(ClientFault):
+    """431: the request's header lines are more than `limits.headers` together (RFC 6585 section 5)."""
+
+    status = 431
+    code = "headers_too_large"
+
+    def __init__(self, bound: int) -> None:
+        super().__init__(f"the request's headers are larger than this proxy takes: {bound} bytes (limits.headers)")
 
 
 class Refused(ClientFault):

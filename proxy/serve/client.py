@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from proxy.errors import BadRequest, FuseboxError, TooLarge
+from proxy.errors import BadRequest, FuseboxError, HeadersTooLarge
 from proxy.exchange import Format
 from proxy.serve.reply import error_body, error_head
 
@@ -115,7 +115,7 @@ class ClientConnection(web.RequestHandler):
 
     def _refuse(self, exc: BaseException | None, message: str | None) -> None:
         """Answer what aiohttp's parser refused, and end the connection: what follows cannot be trusted."""
-        refused = _refused(exc, message)
+        refused = _refused(exc, message, self.max_field_size)
         self.on_refused(refused)
         if self.transport is not None:
             body = error_body(refused, Format.OPENAI, "-")
@@ -141,10 +141,11 @@ class ClientConnection(web.RequestHandler):
         self.set_parser(cast(Any, tunnel))
 
 
-def _refused(exc: BaseException | None, message: str | None) -> FuseboxError:
+def _refused(exc: BaseException | None, message: str | None, header_bound: int) -> FuseboxError:
+    """What aiohttp's parser found, as an error of ours. Its text may quote the line at fault, so only its kind goes on."""
+    if isinstance(exc, LineTooLong):
+        return HeadersTooLarge(header_bound)
     detail = (message or str(exc) or "not HTTP/1.1").partition("\n")[0].strip().rstrip(":")
-    if isinstance(exc, HttpProcessingError) and type(exc).__name__ == "LineTooLong":
-        return TooLarge("the request line or a header line is longer than this proxy takes (limits.headers)")
     return BadRequest(f"the request cannot be read: {detail}")
 
 

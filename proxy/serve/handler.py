@@ -14,7 +14,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from proxy.attempt.send import Request, Sent, attempt
-from proxy.errors import FuseboxError
+from proxy.errors import FuseboxError, HeadersTooLarge
 from proxy.exchange import Facts, Plan, Target
 from proxy.observe.health import Health
 from proxy.observe.logs import Logger
@@ -87,6 +87,8 @@ class Handler:
         record = turn.record
         headers = read_request(turn.head.raw_headers, turn.snapshot.header_names)
         record.request_id = request_id(headers.facts)
+        if headers.size > turn.snapshot.config.limits.headers:
+            raise HeadersTooLarge(turn.snapshot.config.limits.headers)
         record.client_retry = headers.facts.get("x-stainless-retry-count")
         inbound = read_head(turn.head, turn.snapshot, headers)
         turn.format = inbound.endpoint.format

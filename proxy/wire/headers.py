@@ -88,6 +88,8 @@ class RequestHeaders(msgspec.Struct, frozen=True):
     lines: list[tuple[bytes, bytes]]
     facts: dict[str, str]
     named: frozenset[bytes]
+    size: int
+    """Bytes of all names and values together."""
 
     def block(self, *, credentials: bool) -> bytes:
         """The end-to-end lines as they go on the wire, with the client's credentials or without."""
@@ -99,8 +101,10 @@ def read_request(headers: RawHeaders, wanted: frozenset[str]) -> RequestHeaders:
     lines: list[tuple[bytes, bytes]] = []
     facts: dict[str, str] = {}
     named: frozenset[bytes] = frozenset()
+    size = 0
     for line in headers:
         raw = line[0]
+        size += len(raw) + len(line[1])
         known = _NAMES.get(raw)
         if known is None:
             known = _remember(raw)
@@ -117,7 +121,7 @@ def read_request(headers: RawHeaders, wanted: frozenset[str]) -> RequestHeaders:
                 lines.append((raw, public))
     if named:
         lines = [line for line in lines if line[0].lower() not in named]
-    return RequestHeaders(headers, lines, facts, named)
+    return RequestHeaders(headers, lines, facts, named, size)
 
 
 _GO_ON = frozenset((Kind.KEEP, Kind.CREDENTIAL, Kind.PROTOCOL))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from proxy.config.schema import Timeouts
-from proxy.errors import ConnectionLost, FuseboxError, UpstreamFault
+from proxy.errors import AnswerTimeout, ConnectionLost, ConnectTimeout, FuseboxError, UpstreamFault
 from proxy.exchange import Carrier, Endpoint, Target
 from proxy.upstream.answer import Answer, Interim
 from proxy.upstream.connection import Connection, Limits
@@ -106,17 +106,29 @@ async def attempt(provider: Provider, target: Target, request: Request, timeouts
         if connection is not None:
             try:
                 return await _exchange(connection, head, pieces, request, limits, reused=True)
-            except ConnectionLost:
-                if not request.body.replayable:
+            except ConnectionLost as lost:
+                # `reused` says that not a byte of an answer had come.
+                if not lost.reused or not request.body.replayable:
                     raise
         dialled_at = time.perf_counter()
-        connection = await root.pool.connect(timeouts.connect)
+        connection = await _connect(root, timeouts, total_at_s)
         connect_s = time.perf_counter() - dialled_at
         sent = await _exchange(connection, head, pieces, request, limits, reused=False)
         sent.connect_s = connect_s
         return sent
     except UpstreamFault as fault:
         raise fault.at(root.where) from None
+
+
+async def _connect(root: Root, timeouts: Timeouts, total_at_s: float) -> Connection:
+    """A new connection, in the time that the request has left at most."""
+    left = total_at_s - asyncio.get_running_loop().time()
+    if left >= timeouts.connect:
+        return await root.pool.connect(timeouts.connect)
+    try:
+        return await root.pool.connect(left)
+    except ConnectTimeout:
+        raise AnswerTimeout("total", timeouts.total) from None
 
 
 async def _exchange(
@@ -135,7 +147,8 @@ async def _exchange(
         sent.written_at = time.perf_counter()
         await answer.ready()
     except BaseException:
-        connection.abort()
+        if not answer.complete:  # else the connection is the pool's again, or busy with another's exchange already
+            connection.abort()
         await sent.release()
         raise
     return sent

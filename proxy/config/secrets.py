@@ -42,7 +42,7 @@ class KeyRing:
         return keys[self._next]
 
     def refresh(self) -> bool:
-        """Read all sources again; whether anything changed. A file that vanished for the moment keeps its last key."""
+        """Read all sources again; whether anything changed. When none can be read, the last keys stay in use."""
         keys, missing = [], []
         for source in self._sources:
             try:
@@ -50,12 +50,12 @@ class KeyRing:
             except (OSError, ValueError) as error:
                 missing.append(f"{describe(source)} {error.strerror if isinstance(error, OSError) else error}")
         fresh = tuple(dict.fromkeys(keys))
-        changed = (fresh, tuple(missing)) != (self._keys, self.missing)
+        before = (self._keys, self.missing)
         # During a ConfigMap or Secret swap a file can be gone for an instant; an old key is better than none.
         if fresh or not self._keys:
             self._keys = fresh
         self.missing = tuple(missing)
-        return changed
+        return before != (self._keys, self.missing)
 
 
 def _read(source: KeySource, environment: Mapping[str, str]) -> bytes:

@@ -27,8 +27,9 @@ def load(path: Path) -> Config:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = raw[: error.start]
-        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        # What the error counts in: the bytes behind a byte order mark, if there was one.
+        before = error.object[: error.start].decode("utf-8")
+        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
         raise ConfigError(
             [Problem(line, column, "", "the file is not UTF-8 text", "save it as UTF-8")], source
         ) from None

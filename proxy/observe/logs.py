@@ -6,6 +6,7 @@ counted: a log that cannot be written never holds up a request (promise "Live") 
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import deque
@@ -27,20 +28,20 @@ class LineWriter:
 
     def __init__(self, stream: BinaryIO, *, lines_max: int = LINES_MAX) -> None:
         self._stream = stream
-        self._lines: deque[bytes] = deque()
-        self._lines_max = lines_max
+        # A full deque drops its oldest by itself: a look at its length and a step after it could have `flush` between.
+        self._lines: deque[bytes] = deque(maxlen=lines_max)
         self._writing = threading.Lock()
         self._stop = threading.Event()
         self.dropped = 0
+        self._told = 0
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
     def put(self, line: bytes) -> None:
         """Have `line` written soon; its line end is added."""
         lines = self._lines
-        if len(lines) >= self._lines_max:
+        if len(lines) == lines.maxlen:
             self.dropped += 1
-            lines.popleft()
         lines.append(line)
 
     def flush(self) -> None:
@@ -48,9 +49,11 @@ class LineWriter:
         with self._writing:
             lines = self._lines
             batch = [lines.popleft() for _ in range(len(lines))]
-            if self.dropped:
-                batch.append(orjson.dumps({"event": "log_lines_dropped", "level": "warning", "count": self.dropped}))
-                self.dropped = 0
+            dropped = self.dropped
+            if dropped != self._told:
+                # Two counters, each written by one thread, lose nothing to the other.
+                count, self._told = dropped - self._told, dropped
+                batch.append(orjson.dumps({"event": "log_lines_dropped", "level": "warning", "count": count}))
             if not batch:
                 return
             try:
@@ -94,7 +97,11 @@ class _Finish:
             self._second, self._prefix = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         event["level"] = method
         event["time"] = f"{self._prefix}.{int((now - second) * 1000):03d}Z"
-        return orjson.dumps(event, default=repr)
+        try:
+            return orjson.dumps(event, default=repr)
+        except TypeError:
+            # A lone surrogate (a path of stray bytes), or an integer beyond 64 bits: no line is lost for that.
+            return json.dumps(event, default=repr, ensure_ascii=False).encode("utf-8", "replace")
 
 
 class Logger(structlog.BoundLoggerBase):

@@ -115,6 +115,6 @@ class Record:
 
 def emit(logger: Logger, record: Record) -> None:
     """Log the one line of a request: as a warning when it did not end well for Fusebox's own reasons."""
-    level = "info" if record.error_code is None else "warning"
-    if record.error_code is not None or logger.level <= 20:
+    level, rank = ("info", 20) if record.error_code is None else ("warning", 30)
+    if logger.level <= rank:
         logger.line(level, "request", record.line(time.perf_counter()))

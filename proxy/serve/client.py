@@ -21,11 +21,13 @@ from proxy.serve.reply import error_body, error_head
 
 
 class Flow(Protocol):
-    """What must know when the client stops reading, and when it reads again."""
+    """What must know when the client stops reading, when it reads again, and when it has gone."""
 
     def pause(self) -> None: ...
 
     def resume(self) -> None: ...
+
+    def gone(self) -> None: ...
 
 
 class Tunnel(Protocol):
@@ -120,6 +122,11 @@ class ClientConnection(web.RequestHandler):
         if self.transport is not None:
             body = error_body(refused, Format.OPENAI, "-")
             self.transport.write(error_head(refused, length=len(body), request_id="-", close=True) + body)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self.flow is not None:
+            self.flow.gone()  # at once: the coroutine that is cancelled below runs a turn later
+        super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -80,6 +80,8 @@ class Handler:
             return await realtime.answer(turn, inbound, facts, decision)
         # Attempt: until an answer may be handed on.
         sent = await self._attempt(turn, inbound, body, facts, decision)
+        # The answer has begun, and may go on for minutes: nothing of the request is kept for it.
+        del inbound, body, facts, decision
         # Relay: bytes as they come. From the first of them on there is no other answer.
         return await turn.relay(sent)
 

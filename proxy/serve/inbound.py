@@ -43,6 +43,12 @@ _COMPLEXITIES = frozenset(("simple", "standard", "complex", "creative"))
 
 _JSON = Carrier.JSON
 
+_NOT_SERVED = {
+    "CONNECT": "this is no forward proxy",
+    # RFC 9110 section 9.3.8: the answer is the request as it arrived, with the provider's own key in it.
+    "TRACE": "its answer would show the provider's key",
+}
+
 PASSTHROUGH = Endpoint("passthrough", Format.OPENAI, Carrier.NONE, stored=True)
 
 
@@ -69,13 +75,15 @@ def request_id(wanted: dict[str, str]) -> str:
 def read_head(head: RawRequestMessage, snapshot: Snapshot, headers: RequestHeaders) -> Inbound:
     """The head as facts. Raises ClientFault for a target that is never forwarded."""
     method = head.method
-    if method == "CONNECT":
-        raise Refused(405, "method_not_allowed", "CONNECT is not served: this is no forward proxy")
     wanted = headers.facts
     if method == "POST":
         known = inference(head.path)
         if known is not None:
             return Inbound(method, head.path, None, known, headers, False)
+    if method in _NOT_SERVED:
+        raise Refused(405, "method_not_allowed", f"{method} is not served: {_NOT_SERVED[method]}")
+    if head.version < (1, 0):
+        raise BadRequest("the request line names no version of HTTP; HTTP/1.1 is spoken here")
     path, query = address.split(head.path, own=snapshot.own)
     upgrade = "upgrade" in wanted and _is_upgrade(wanted)
     if path.startswith("/p/"):

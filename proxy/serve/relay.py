@@ -8,6 +8,8 @@ An answer that breaks is never ended: the client's connection is aborted, so tha
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Literal
 
 from proxy.errors import FuseboxError
@@ -62,7 +64,9 @@ class Relay:
         body = b"" if self.framing == "none" else answer.held[0] if len(answer.held) == 1 else b"".join(answer.held)
         answer.held.clear()
         self.body_bytes = len(body)
-        if self._chunked:
+        if self._transport.is_closing():
+            pass  # the client has hung up; the cancellation is on its way
+        elif self._chunked:
             end = _last_chunk(answer.trailers) if answer.complete else b""
             self._transport.write(b"%b%x\r\n%b\r\n%b" % (head, len(body), body, end) if body else head + end)
         else:
@@ -85,6 +89,9 @@ class Relay:
 
     def feed(self, span: bytes) -> None:
         """Pass on bytes of the body."""
+        if self._transport.is_closing():
+            self.gone()
+            return
         self.body_bytes += len(span)
         if self._chunked:
             self._transport.write(b"%x\r\n%b\r\n" % (len(span), span))
@@ -93,26 +100,35 @@ class Relay:
 
     def end(self, trailers: Lines) -> None:
         """The body is complete."""
-        if self._chunked:
+        if self._chunked and not self._transport.is_closing():
             self._transport.write(_last_chunk(trailers))
         self._wake()
 
     def broken(self, fault: FuseboxError) -> None:
         """The body is cut: cut the client's too, without the bytes that would end it."""
         self.fault = fault
+        # First of all: the close below cancels whoever waits, which must not be taken for the client's hanging up.
+        self._wake()
         # What was passed on already should still arrive; then the connection ends short of its framing.
         if self.framing == "close":
             # A close would look like the end of such a body. Only a reset says otherwise.
-            self._transport.abort()
+            _reset(self._transport)
         else:
             self._transport.close()
-        self._wake()
 
     def _wake(self) -> None:
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
     # What the client's connection calls.
+
+    def gone(self) -> None:
+        """The client has hung up: the provider need not go on. The handler is cancelled by the client's connection.
+
+        An answer that is complete has given its connection back: that may serve somebody else by now.
+        """
+        if not self._answer.complete and self._answer.fault is None:
+            self._answer.source.abort()
 
     def pause(self) -> None:
         """The client is slow: read no more from the provider."""
@@ -132,6 +148,14 @@ def _framing(answer: Answer, *, http10: bool, head_only: bool) -> Framing:
     if answer.content_length is not None:
         return "length"
     return "close" if http10 else "chunked"
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Close with a TCP reset. `abort` alone drops what is unsent and then says FIN, like any close."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _last_chunk(trailers: Lines) -> bytes:

@@ -69,6 +69,11 @@ class Turn:
         """Whether the client has sent its whole request."""
         return self.content.is_eof()
 
+    def _write(self, data: bytes) -> None:
+        """Write to a client that may have hung up in this very turn; then the cancellation is on its way."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
     def ask_for_body(self, expectation: str) -> None:
         """Answer ``Expect``: the routing needs the body, so nobody further on could refuse it unseen (RFC 9110 section 10.1.1)."""
         if expectation.lower() != "100-continue":
@@ -76,12 +81,12 @@ class Turn:
                 417, "expectation_failed", f"the expectation {expectation[:40]!r} cannot be met; only 100-continue can"
             )
         if not self.http10:
-            self.transport.write(_CONTINUE)
+            self._write(_CONTINUE)
 
     def interim(self, status: int, reason: bytes, lines: Lines) -> None:
         """Pass a 1xx response on (RFC 9110 section 15.2). 100 is not: it has been said."""
         if status != 100 and not self.http10:
-            self.transport.write(status_line(status, reason) + block(lines) + b"\r\n")
+            self._write(status_line(status, reason) + block(lines) + b"\r\n")
 
     async def relay(self, sent: Sent) -> bool:
         """Hand the provider's answer on, to its end; whether the connection may be kept. Raises the fault that cut it."""
@@ -131,9 +136,7 @@ class Turn:
         record, keep_alive = self.record, self.keep_alive and not self.http10
         record.status, record.body_out = status, len(body)
         lines = [(b"x-fusebox-request-id", record.request_id.encode("ascii"))]
-        self.transport.write(
-            json_response(status, body, lines, close=not keep_alive, head_only=self.head.method == "HEAD")
-        )
+        self._write(json_response(status, body, lines, close=not keep_alive, head_only=self.head.method == "HEAD"))
         return keep_alive
 
     def refuse(self, error: FuseboxError) -> bool:
@@ -147,7 +150,7 @@ class Turn:
         keep_alive = self.keep_alive and self.body_is_here and not self.http10
         body = error_body(error, self.format, record.request_id)
         head = error_head(error, length=len(body), request_id=record.request_id, close=not keep_alive)
-        self.transport.write(head if self.head.method == "HEAD" else head + body)
+        self._write(head if self.head.method == "HEAD" else head + body)
         return keep_alive
 
     def upgraded(self, answer_lines: Lines, reason: bytes) -> bytes:

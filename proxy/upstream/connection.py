@@ -20,7 +20,8 @@ from proxy.upstream.deadline import Deadline
 from proxy.wire.sse import Watch
 
 HEAD_MAX = 256 * 1024
-"""Bytes of a response head: far above any provider's, and a bound on what a broken one can make us hold."""
+"""Bytes in a row that bring no body (a head, chunk framing, trailers): far above any provider's, and a bound on what a
+broken one can make us hold. A read that ends the head or brings a span is taken whole."""
 
 Piece = bytes | bytearray | memoryview
 
@@ -53,6 +54,7 @@ class Connection(asyncio.Protocol):
         "_fed",
         "_head_done",
         "_head_only",
+        "_held_up",
         "_keep_alive",
         "_length",
         "_limits",
@@ -65,6 +67,7 @@ class Connection(asyncio.Protocol):
         "_phase",
         "_reason",
         "_sent",
+        "_sent_at",
         "_spans",
         "_transport",
         "born_at",
@@ -74,7 +77,6 @@ class Connection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, on_idle: Callable[[Connection], None]) -> None:
         self._loop = loop
         self._on_idle = on_idle
-        self._on_upgrade: Switch | None = None
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._answer: Answer | None = None
@@ -83,11 +85,17 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
         self._sent = True
+        self._sent_at = 0.0
+        self._held_up = False
         self._deadline = Deadline(loop, self._too_late)
         self._phase = ""
         self.born_at = loop.time()
         self.exchanges = 0
         self._spans: list[bytes] = []
+        self._begin_message()
+
+    def _begin_message(self) -> None:
+        """Nothing of an answer has come."""
         self._lines: Lines = []
         self._reason = b""
         self._head_done = False
@@ -97,6 +105,7 @@ class Connection(asyncio.Protocol):
         self._chunked = False
         self._length: int | None = None
         self._fed = 0
+        self._on_upgrade: Switch | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "idle" if self._answer is None else f"busy ({self._phase})"
@@ -144,13 +153,14 @@ class Connection(asyncio.Protocol):
     def sent(self) -> None:
         """The request has gone out whole: from here the provider's time counts."""
         self._sent = True
+        now = self._sent_at = self._loop.time()
         limits = self._limits
         if limits is None or self._answer is None or self._head_done:
             return
         timeouts = limits.timeouts
         if limits.streamed:
             wait, self._phase = min((timeouts.head, "head"), (timeouts.first_event, "first_event"))
-            self._watch_for(wait)
+            self._watch_until(now + wait)
 
     # The answer comes in: callbacks of asyncio.
 
@@ -162,11 +172,6 @@ class Connection(asyncio.Protocol):
             # Nothing was asked: a farewell such as an unsolicited 408, or an answer split in two. Never reuse this connection.
             self._close()
             return
-        if not self._head_done:
-            self._fed += len(data)
-            if self._fed > HEAD_MAX:
-                self._fail(BadAnswer(f"its response head is larger than {HEAD_MAX // 1024} KiB"))
-                return
         trouble: Exception | None = None
         try:
             self._parser.feed_data(data)
@@ -177,6 +182,11 @@ class Connection(asyncio.Protocol):
             trouble = error
         if self._spans:
             self._deliver()
+        else:
+            self._fed += len(data)
+            if self._fed > HEAD_MAX and not self._complete:
+                self._fail(self._flooded())
+                return
         # A body that was complete before bytes that do not parse stays complete; the connection does not.
         if self._complete:
             if self._answer is not None:
@@ -192,10 +202,17 @@ class Connection(asyncio.Protocol):
         if answer is None:
             return
         now = self._loop.time()
+        self._fed = 0
         event = answer.on_body(spans[0] if len(spans) == 1 else b"".join(spans), now)
-        if event and answer.watch is not None and self._limits is not None:
+        # While the client holds us up, which this very span may have begun, the provider's silence is of our making.
+        if event and answer.watch is not None and self._limits is not None and not self._held_up:
             self._phase = "idle"
-            self._watch_for(self._limits.timeouts.idle)
+            self._watch_until(now + self._limits.timeouts.idle)
+
+    def _flooded(self) -> UpstreamFault:
+        if self._head_done:
+            return AnswerCut(f"its answer went on for {HEAD_MAX // 1024} KiB without a byte of the body")
+        return BadAnswer(f"its response head is larger than {HEAD_MAX // 1024} KiB")
 
     def _unreadable(self, error: Exception) -> UpstreamFault:
         reason = error.__context__ or error
@@ -211,7 +228,9 @@ class Connection(asyncio.Protocol):
         self._wake_writer()
 
     def eof_received(self) -> bool:
-        return False  # closes the transport; connection_lost follows
+        # Acted upon now: `connection_lost` would wait until what is still to be sent has gone, or has failed to.
+        self.connection_lost(None)
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         answer = self._answer
@@ -251,26 +270,40 @@ class Connection(asyncio.Protocol):
         assert answer is not None and self._limits is not None
         lines, self._lines = self._lines, []
         reason, self._reason = self._reason, b""
-        if status < 200 and status != 101:
+        if status < 100:
+            raise httptools.HttpParserError(f"status {status}")
+        if status == 101:
+            # No final head: the parser stops here, and `_switch` takes over when that was asked for.
+            if self._on_upgrade is None:
+                raise httptools.HttpParserError("it switched protocols (101) though it was not asked to")
+            answer.on_head(status, reason, lines, None, self._loop.time())
+            return
+        if status < 200:
             answer.on_interim(status, reason, lines)
             return
+        encoded = False
         for name, value in lines:
             size = len(name)
             if size == 14 and name.lower() == b"content-length":
                 self._length = int(value)
             elif size == 17 and name.lower() == b"transfer-encoding":
-                if value.lower() != b"chunked":
+                if value.strip().lower() != b"chunked":
                     raise httptools.HttpParserError(f"Transfer-Encoding {value!r}, which nobody asked for")
                 self._chunked = True
             elif size == 12 and name.lower() == b"content-type" and value[:17].lower() == _EVENT_STREAM:
                 answer.watch = Watch()
+            elif size == 16 and name.lower() == b"content-encoding":
+                encoded = value.strip().lower() != b"identity"
+        if encoded:
+            answer.watch = None  # its events cannot be seen in compressed bytes: it is handed on like any other body
         self._head_done = True
-        answer.on_head(status, reason, lines, None if self._chunked else self._length, self._loop.time())
+        now = self._loop.time()
+        answer.on_head(status, reason, lines, None if self._chunked else self._length, now)
         limits = self._limits
         if answer.watch is not None:
             # From the head on only the first event is waited for; its time runs since the request was sent.
             self._phase = "first_event"
-            self._watch_for(limits.timeouts.first_event)
+            self._watch_until((self._sent_at if self._sent else now) + limits.timeouts.first_event)
         else:
             self._phase = "total"
             self._deadline.move(limits.total_at)
@@ -294,6 +327,7 @@ class Connection(asyncio.Protocol):
     def pause(self) -> None:
         """Read no more. The provider is not to blame for what the client's slowness costs, so only `total` runs on."""
         if self._transport is not None and not self._transport.is_closing():
+            self._held_up = True
             self._transport.pause_reading()
             if self._limits is not None:
                 self._phase = "total"
@@ -302,11 +336,12 @@ class Connection(asyncio.Protocol):
     def resume(self) -> None:
         """Read on."""
         if self._transport is not None and not self._transport.is_closing():
+            self._held_up = False
             self._transport.resume_reading()
             answer = self._answer
             if answer is not None and answer.watch is not None and self._limits is not None:
                 self._phase = "idle"
-                self._watch_for(self._limits.timeouts.idle)
+                self._watch_until(self._loop.time() + self._limits.timeouts.idle)
 
     def abort(self) -> None:
         """Give up the exchange, if any, and close at once. Its answer hears no more."""
@@ -323,17 +358,6 @@ class Connection(asyncio.Protocol):
 
     # Ends.
 
-    def _begin_message(self) -> None:
-        self._lines = []
-        self._reason = b""
-        self._head_done = False
-        self._head_only = False
-        self._complete = False
-        self._keep_alive = False
-        self._chunked = False
-        self._length = None
-        self._fed = 0
-
     def _finish(self, *, reusable: bool) -> None:
         answer = self._answer
         assert answer is not None
@@ -342,6 +366,10 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if reusable and not self._closed and transport is not None and not transport.is_closing():
             self._begin_message()
+            if self._held_up:
+                # The last span was more than the client took; the next exchange is not to wait for that one.
+                self._held_up = False
+                transport.resume_reading()
             answer.on_end(trailers)
             self._on_idle(self)
         else:
@@ -371,14 +399,11 @@ class Connection(asyncio.Protocol):
             waiter.set_result(None)
 
     def _switch(self, behind: bytes) -> None:
-        if self._on_upgrade is None or self._transport is None:
-            self._fail(BadAnswer("it switched protocols (101) though it was not asked to"))
-            return
-        answer, transport = self._answer, self._transport
+        answer, transport, switch = self._answer, self._transport, self._on_upgrade
+        assert answer is not None and transport is not None and switch is not None
         self._answer = self._transport = None
         self._close()
-        transport.set_protocol(self._on_upgrade(transport, behind))
-        assert answer is not None
+        transport.set_protocol(switch(transport, behind))
         answer.on_end([])
 
     # Deadlines.
@@ -387,9 +412,9 @@ class Connection(asyncio.Protocol):
         """Close at `when` (loop time) unless an exchange begins before."""
         self._deadline.move(when)
 
-    def _watch_for(self, seconds: float) -> None:
+    def _watch_until(self, when: float) -> None:
+        """The present phase ends at `when`, or the whole exchange before that."""
         assert self._limits is not None
-        when = self._loop.time() + seconds
         if when > self._limits.total_at:
             self._phase, when = "total", self._limits.total_at
         self._deadline.move(when)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -59,12 +60,16 @@ async def dial(
     except ssl.SSLError as error:
         raise ConnectFailed("tls", f"no TLS with it: {error.reason or error}") from None
     except socket.gaierror as error:
-        raise ConnectFailed("dns", f"its name cannot be resolved: {error.strerror or error}") from None
+        kind, name = ("dns", "its name") if proxy is None else ("proxy", f"the name of the egress proxy {proxy}")
+        raise ConnectFailed(kind, f"{name} cannot be resolved: {error.strerror or error}") from None
     except OSError as error:
-        raise ConnectFailed(
-            "tls" if stage[0] == "the TLS handshake" else "tcp",
-            f"no connection: {error.strerror or error}, while {stage[0]}",
-        ) from None
+        kind = "tls" if stage[0] == _HANDSHAKE else "tcp" if proxy is None else "proxy"
+        # asyncio puts words of its own, and the address, in place of what the system says.
+        detail = os.strerror(error.errno) if error.errno else str(error) or "the connection was closed"
+        raise ConnectFailed(kind, f"no connection: {detail}, while {stage[0]}") from None
+
+
+_HANDSHAKE = "the TLS handshake"
 
 
 async def _dial(
@@ -87,7 +92,7 @@ async def _dial(
         if proxy is not None and tls is not None:
             stage[0] = f"asking the egress proxy {proxy} for a tunnel"
             await _open_tunnel(loop, sock, origin, proxy)
-        stage[0] = "the TLS handshake" if tls is not None else "connecting"
+        stage[0] = _HANDSHAKE if tls is not None else "connecting"
         server_name = origin.host if tls is not None else None
         _, connection = await loop.create_connection(
             lambda: Connection(loop, on_idle), sock=sock, ssl=tls, server_hostname=server_name
@@ -95,6 +100,8 @@ async def _dial(
     except BaseException:
         sock.close()
         raise
+    if not connection.usable:
+        raise ConnectFailed("tcp", "it closed the connection, or spoke first, as soon as it was open")
     return connection
 
 

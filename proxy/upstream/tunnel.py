@@ -14,7 +14,8 @@ class Tunnel:
     def __init__(self, client: asyncio.Transport) -> None:
         self._client = client
         self._far: asyncio.Transport | None = None
-        self._early: list[bytes] = []
+        self._early: list[bytes] | None = []
+        self._far_gone = False
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.bytes_out = 0
         self.bytes_in = 0
@@ -23,14 +24,16 @@ class Tunnel:
         """The provider has switched protocols: `far` is its transport, `behind` what it sent after its head."""
         self._far = far
         if behind:
-            self._early.append(behind)
+            self.from_far(behind)
         return Far(self)
 
     def open(self, head: bytes) -> None:
         """Tell the client, then let the provider's early bytes through."""
-        self._client.write(b"".join((head, *self._early)))
-        self.bytes_out += sum(map(len, self._early))
-        self._early.clear()
+        early, self._early = self._early or [], None
+        self._client.write(b"".join((head, *early)))
+        self.bytes_out += sum(map(len, early))
+        if self._far_gone:
+            self.close()
 
     async def ended(self) -> None:
         """Wait for the end of the tunnel."""
@@ -59,6 +62,10 @@ class Tunnel:
 
     # The client's pace.
 
+    def gone(self) -> None:
+        """The client has hung up."""
+        self.close()
+
     def pause(self) -> None:
         """The client is slow."""
         if self._far is not None and not self._far.is_closing():
@@ -72,10 +79,18 @@ class Tunnel:
     # The provider's bytes and pace.
 
     def from_far(self, data: bytes) -> None:
-        """Bytes from the provider."""
-        if not self._client.is_closing():
+        """Bytes from the provider. The head of the switch goes to the client first, in a later turn of the loop."""
+        if self._early is not None:
+            self._early.append(data)
+        elif not self._client.is_closing():
             self.bytes_out += len(data)
             self._client.write(data)
+
+    def far_lost(self) -> None:
+        """The provider is gone."""
+        self._far_gone = True
+        if self._early is None:
+            self.close()
 
     def far_slow(self, slow: bool) -> None:
         """The provider stops, or goes on, taking bytes."""
@@ -103,4 +118,4 @@ class Far(asyncio.Protocol):
         self._tunnel.far_slow(False)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._tunnel.close()
+        self._tunnel.far_lost()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, unquote, unquote_plus, urlsplit
+from urllib.parse import quote, unquote, unquote_plus
 
 from proxy.errors import BadRequest, Refused
 from proxy.wire.endpoints import model_in_path
@@ -11,6 +11,7 @@ from proxy.wire.endpoints import model_in_path
 _DECODINGS = 5
 """How often a path is decoded to look for dot segments: servers in a row may each decode once."""
 
+_ABSOLUTE = re.compile(r"http://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _MODEL_IN_QUERY = re.compile(r"(?:^|&)model=([^&]*)")
 
 
@@ -23,7 +24,7 @@ def split(raw: str, *, own: frozenset[str]) -> tuple[str, str | None]:
     if not raw.startswith("/"):
         raw = _from_absolute(raw, own)
     path, mark, query = raw.partition("?")
-    if ".." in path or "%" in path or "\\" in path or "/./" in path or path.endswith("/."):
+    if "/." in path or "%" in path or "\\" in path:
         _refuse_dot_segments(path)
     if not raw.isascii() or not raw.isprintable() or " " in raw or "#" in raw:
         raise BadRequest("the request target holds characters that must be percent-encoded")
@@ -32,18 +33,14 @@ def split(raw: str, *, own: frozenset[str]) -> tuple[str, str | None]:
 
 def _from_absolute(raw: str, own: frozenset[str]) -> str:
     """RFC 9112 section 3.2.2: a server accepts the absolute form of its own addresses. Any other is for a forward proxy."""
-    try:
-        parts = urlsplit(raw)
-        authority = parts.netloc.lower()
-    except ValueError:
-        parts, authority = None, ""
-    if parts is None or parts.scheme != "http" or authority not in own:
+    absolute = _ABSOLUTE.fullmatch(raw)
+    if absolute is None or absolute[1].lower() not in own:
         raise Refused(
             421,
             "not_a_forward_proxy",
             "this is no forward proxy: use http://HOST:PORT/v1 as base URL of the SDK, and do not set HTTP_PROXY to this address",
         )
-    return raw[raw.index("//") + 2 + len(authority) :] or "/"
+    return absolute[2] if absolute[2].startswith("/") else "/" + absolute[2]
 
 
 def _refuse_dot_segments(path: str) -> None:
@@ -55,6 +52,7 @@ def _refuse_dot_segments(path: str) -> None:
         if decoded == path:
             return
         path = decoded
+    raise BadRequest(f"the path is percent-encoded more than {_DECODINGS - 1} times over, which is not forwarded")
 
 
 def model_of_path(path: str) -> str | None:

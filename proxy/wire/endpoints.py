@@ -42,7 +42,7 @@ _INFERENCE = {
 MODELS = Endpoint("models", _OPENAI, Carrier.NONE)
 
 _MODEL_IN_PATH = re.compile(
-    r"/v1/(?:models|engines|deployments)/([^/?]+(?:/[^/?]+)*?)(?=/(?:chat/completions|completions|embeddings)$|$)"
+    r"/v1/(?:models|engines|deployments)/([^/?]+(?:/[^/?]+)*?)(?:/(?:chat/completions|completions|embeddings))?"
 )
 """``GET /v1/models/{model}``, and the deployment paths that older SDKs build. A model may hold slashes."""
 
@@ -74,6 +74,9 @@ def classify(method: str, path: str, *, anthropic_header: bool) -> Endpoint:
         return Endpoint("models", _ANTHROPIC, Carrier.NONE) if anthropic_header else MODELS
     dialect = _ANTHROPIC if anthropic_header or path.startswith("/v1/messages") else _OPENAI
     if _MODEL_IN_PATH.fullmatch(path):
+        if method == "DELETE":
+            # A fine-tuned model of the client's own: never another one in its place.
+            return Endpoint("models.delete", dialect, Carrier.NONE, stored=True)
         return Endpoint("models.one" if path.startswith("/v1/models/") else "deployments", dialect, Carrier.PATH)
     stored = _STORED.match(path)
     if stored is not None:

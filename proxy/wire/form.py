@@ -18,10 +18,12 @@ MODEL_MAX = 1024
 
 _BOUNDARY = re.compile(r';[ \t]*boundary[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;, \t]+))', re.IGNORECASE)
 _NAMED_MODEL = re.compile(
-    rb"(?:^|\r\n)content-disposition[ \t]*:[ \t]*form-data[ \t]*;(?:[^\r\n]*?;)?[ \t]*"
-    rb'name[ \t]*=[ \t]*(?:"model"|model(?=[;\r\n \t]|$))',
-    re.IGNORECASE,
+    rb"\r\n(?i:content-disposition)[ \t]*:[ \t]*(?i:form-data)[ \t]*"
+    # Parameters before the name, whole: a file's name may hold «; name=model».
+    rb'(?:;[ \t]*+(?!(?i:name)[ \t]*=)[^=;"\r\n]*+(?:=[ \t]*(?:"(?:[^"\\\r\n]|\\.)*+"|[^;"\r\n]*+)[ \t]*)?)*+'
+    rb';[ \t]*(?i:name)[ \t]*=[ \t]*(?:"model"|model(?=[;\r\n \t]|$))'
 )
+_PADDING = re.compile(rb"[ \t]*+")
 
 
 def is_form(content_type: str | None) -> bool:
@@ -41,13 +43,15 @@ def boundary(content_type: str) -> bytes:
 class FormScanner:
     """Finds the values of the fields named ``model``. `feed` it the body in order, in pieces of any size."""
 
-    __slots__ = ("_delimiter", "_buffer", "_offset", "_state", "_start", "spans", "model", "ended")
+    __slots__ = ("_delimiter", "_buffer", "_at", "_offset", "_state", "_start", "spans", "model", "ended")
 
     def __init__(self, boundary: bytes) -> None:
         self._delimiter = b"\r\n--" + boundary
         # A body begins with a delimiter whose CRLF is not there; with one in front all delimiters are alike.
         self._buffer = b"\r\n"
         self._offset = -2
+        # What stands before this in the buffer is done with. It is cut off once per piece, as each cut is a copy.
+        self._at = 0
         self._state = self._skip
         self._start = 0
         self.spans: list[tuple[int, int]] = []
@@ -56,59 +60,65 @@ class FormScanner:
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """The next bytes. Raises BadRequest when a part's head or the model is larger than any real one, or not UTF-8."""
+        if self.ended:
+            return
         self._buffer += data
-        while not self.ended and self._state():
+        while self._state():
             pass
+        self._offset += self._at
+        self._buffer = self._buffer[self._at :]
+        self._at = 0
 
     # States: each consumes what it can of the buffer and says whether there may be more to do.
 
     def _skip(self) -> bool:
         """Inside the preamble or a part that is not the model: on to the next delimiter."""
-        at = self._buffer.find(self._delimiter)
+        at = self._buffer.find(self._delimiter, self._at)
         if at < 0:
-            self._drop(max(0, len(self._buffer) - len(self._delimiter) + 1))
+            self._at = max(self._at, len(self._buffer) - len(self._delimiter) + 1)
             return False
-        self._drop(at + len(self._delimiter))
+        self._at = at + len(self._delimiter)
         self._state = self._after_delimiter
         return True
 
     def _after_delimiter(self) -> bool:
         """White space and a line end begin a part; two hyphens end the body; anything else was no delimiter."""
-        line = self._buffer.lstrip(b" \t")
-        if len(line) < 2:
+        padding = _PADDING.match(self._buffer, self._at)
+        assert padding is not None
+        self._at = at = padding.end()
+        if len(self._buffer) - at < 2:
             return False
-        if line.startswith(b"--"):
+        if self._buffer.startswith(b"--", at):
             self.ended = True
-            self._buffer = b""
+            self._at = len(self._buffer)
             return False
-        if line.startswith(b"\r\n"):
-            # The CRLF stays: a part with no headers at all begins with its empty line.
-            self._drop(len(self._buffer) - len(line))
-            self._state = self._part_head
-        else:
-            self._state = self._skip
+        # The CRLF stays: a part with no headers at all begins with its empty line.
+        self._state = self._part_head if self._buffer.startswith(b"\r\n", at) else self._skip
         return True
 
     def _part_head(self) -> bool:
-        end = self._buffer.find(b"\r\n\r\n")
+        end = self._buffer.find(b"\r\n\r\n", self._at)
+        size = len(self._buffer) - 3 - self._at if end < 0 else end - self._at
+        if size > PART_HEAD_MAX:
+            raise BadRequest(f"a part of the multipart body has headers of more than {PART_HEAD_MAX // 1024} KiB")
         if end < 0:
-            if len(self._buffer) > PART_HEAD_MAX:
-                raise BadRequest(f"a part of the multipart body has headers of more than {PART_HEAD_MAX // 1024} KiB")
             return False
-        named = _NAMED_MODEL.search(self._buffer[:end]) is not None
+        named = _NAMED_MODEL.search(self._buffer, self._at, end) is not None
         # The last CRLF stays in the buffer: an empty value is followed by the delimiter at once.
-        self._drop(end + 2)
-        self._start = self._offset + 2
+        self._at = end + 2
+        self._start = self._offset + self._at + 2
         self._state = self._value if named else self._skip
         return True
 
     def _value(self) -> bool:
-        at = self._buffer.find(self._delimiter)
+        at = self._buffer.find(self._delimiter, self._at)
+        # Without its delimiter the value is at least as long as what cannot be part of one.
+        size = (len(self._buffer) - len(self._delimiter) + 1 if at < 0 else at) - self._at - 2
+        if size > MODEL_MAX:
+            raise BadRequest(f"the `model` field is longer than {MODEL_MAX} bytes", param="model")
         if at < 0:
-            if len(self._buffer) > MODEL_MAX + len(self._delimiter) + 2:
-                raise BadRequest(f"the `model` field is longer than {MODEL_MAX} bytes", param="model")
             return False
-        value = self._buffer[2:at]
+        value = self._buffer[self._at + 2 : at]
         try:
             text = value.decode("utf-8").strip()
         except UnicodeDecodeError:
@@ -117,10 +127,6 @@ class FormScanner:
             raise BadRequest("`model` is an empty string; name a model", param="model")
         self.model = text
         self.spans.append((self._start, self._start + len(value)))
-        self._drop(at)
+        self._at = at
         self._state = self._skip
         return True
-
-    def _drop(self, size: int) -> None:
-        self._offset += size
-        self._buffer = self._buffer[size:]

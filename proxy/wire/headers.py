@@ -140,7 +140,12 @@ _USUAL_CONNECTIONS = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"
 
 
 def without_key_protocols(value: bytes) -> bytes:
-    """Sec-WebSocket-Protocol without the entries that carry a key (OpenAI's ``openai-insecure-api-key.KEY``)."""
+    """Sec-WebSocket-Protocol without the entries that carry a key (OpenAI's ``openai-insecure-api-key.KEY``).
+
+    A value without any stays as it is, to the byte.
+    """
+    if b"api-key." not in value.lower():
+        return value
     entries = (entry.strip() for entry in value.split(b","))
     return b", ".join(entry for entry in entries if b"api-key." not in entry.lower())
 
@@ -167,10 +172,18 @@ def response_block(headers: RawHeaders) -> bytes:
             parts += (name, b": ", value, b"\r\n")
         elif value not in _USUAL_CONNECTIONS and name.lower() == b"connection":
             # Rare: a Connection line that names others. Once more, without those.
-            named = named_by_connection(value) - HOP_BY_HOP - {b"close"}
-            if named and any(line[0].lower() in named for line in headers):
-                return response_block([line for line in headers if line[0].lower() not in named])
+            return response_block(_without_named(headers))
     return b"".join(parts)
+
+
+def _without_named(headers: RawHeaders) -> RawHeaders:
+    """Lines without the Connection lines and what they name; the length stays, as the body is framed by it."""
+    named = {b"connection"}
+    for name, value in headers:
+        if name.lower() == b"connection":
+            named |= named_by_connection(value)
+    named -= {b"content-length", b"close"}
+    return [line for line in headers if line[0].lower() not in named]
 
 
 def block(lines: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import msgspec
 import orjson
@@ -28,14 +27,24 @@ Body = bytes | bytearray
 Piece = bytes | bytearray | memoryview
 
 
-class _Head(msgspec.Struct):
+MODEL_MAX = 1024
+"""Characters of a model's name; the longest known have about a hundred. It stands in log lines and error messages."""
+
+
+class _Model(msgspec.Struct):
+    """The model alone, for a request whose other members are not of the expected types."""
+
+    model: str | None = None
+
+
+class _Head(_Model):
     """The members of a request that routing reads; everything else is skipped."""
 
-    model: Any = msgspec.UNSET
-    stream: Any = None
+    stream: bool | None = None
 
 
 _HEAD = msgspec.json.Decoder(_Head)
+_MODEL = msgspec.json.Decoder(_Model)
 
 
 class JsonFacts(msgspec.Struct, frozen=True):
@@ -49,31 +58,69 @@ def read(body: Body) -> JsonFacts:
     """Read a request body. Raises BadRequest when it is not a JSON object, or when `model` is not a string."""
     try:
         head = _HEAD.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        head = _read_leniently(body, error)
-    model = head.model
-    if model is msgspec.UNSET or model is None:
-        model = None
-    elif type(model) is not str:
-        raise BadRequest(f"`model` must be a string, but the request has {_kind(model)}", param="model")
-    elif not model:
+        model, stream = head.model, head.stream is True
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        model, stream = _read_unusual(body, error)
+    if model is None:
+        return JsonFacts(None, stream)
+    if not model:
         raise BadRequest("`model` is an empty string; name a model", param="model")
-    return JsonFacts(model, head.stream is True)
+    if len(model) > MODEL_MAX:
+        raise BadRequest(f"`model` is longer than {MODEL_MAX} characters", param="model")
+    return JsonFacts(model, stream)
+
+
+def _read_unusual(body: Body, error: Exception) -> tuple[str | None, bool]:
+    """Model and stream of a body that is not as expected. A `stream` of another type is the provider's to judge."""
+    if isinstance(error, msgspec.ValidationError):
+        try:
+            return _MODEL.decode(body).model, False
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as another:
+            error = another
+    if isinstance(error, msgspec.ValidationError):
+        wrong = _WRONG_MODEL.search(str(error))
+        if wrong is not None:
+            raise BadRequest(f"`model` must be a string, but the request has {_KINDS[wrong[1]]}", param="model")
+    elif not isinstance(error, RecursionError) and len(body) <= _LENIENT_MAX:
+        found = _read_leniently(body)
+        if found is not None:
+            return found
+    raise BadRequest(f"the request body is not a JSON object that can be read: {_reason(body, error)}")
+
+
+_WRONG_MODEL = re.compile(r"(?:got `)?(int|float|Number|bool|array|object)(?:`| out of range) - at `\$\.model`$")
+_KINDS = {
+    "int": "a number",
+    "float": "a number",
+    "Number": "a number",
+    "bool": "a boolean",
+    "array": "an array",
+    "object": "an object",
+}
 
 
 _LENIENT_MAX = 4 * 1024 * 1024
 """Bytes up to which a body that msgspec refuses is read once more; above it the slow reader would hold up other streams."""
 
 
-def _read_leniently(body: Body, error: Exception) -> _Head:
-    """Python's own writer emits lone surrogates and NaN, and some providers take them: that is not ours to refuse."""
+def _read_leniently(body: Body) -> tuple[str | None, bool] | None:
+    """Python's own writer emits lone surrogates and NaN, and some providers take them: that is not ours to refuse.
+
+    None when the body is no JSON object even so. Decoded here, as `json.loads` would take bytes in UTF-16 as well, in
+    which no model could be found; integers are read as floats, as Python bounds their digits.
+    """
     try:
-        document = json.loads(body) if len(body) <= _LENIENT_MAX else None
+        document = json.loads(body.decode("utf-8"), parse_int=float)
     except (ValueError, RecursionError):
-        document = None
+        return None
     if not isinstance(document, dict):
-        raise BadRequest(f"the request body is not a JSON object that can be read: {_reason(body, error)}") from None
-    return _Head(document.get("model", msgspec.UNSET), document.get("stream"))
+        return None
+    model = document.get("model")
+    if model is not None and type(model) is not str:
+        return None
+    if model is not None:
+        encode_model(model)
+    return model, document.get("stream") is True
 
 
 def _reason(body: Body, error: Exception) -> str:
@@ -81,14 +128,9 @@ def _reason(body: Body, error: Exception) -> str:
         return "it is empty"
     if body.startswith(b"\xef\xbb\xbf"):
         return "it begins with a byte order mark, which JSON does not allow (RFC 8259 section 8.1)"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     return str(error).removesuffix(" - at `$`")
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, bool):
-        return "a boolean"
-    names: dict[type, str] = {int: "a number", float: "a number", list: "an array", dict: "an object"}
-    return names.get(type(value), "something else")
 
 
 def encode_model(model: str) -> bytes:
@@ -153,8 +195,8 @@ _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _is_model(key: bytes) -> bool:
-    # Python's reader, not orjson: a key may hold a lone surrogate, which `read` let through.
-    return key == _KEY or (b"\\" in key and bool(json.loads(key) == "model"))
+    # Python's reader, not orjson: a key may hold a lone surrogate, or bytes that are no UTF-8, which `read` let through.
+    return key == _KEY or (b"\\" in key and bool(json.loads(key.decode("utf-8", "replace")) == "model"))
 
 
 def _by_lengths(body: Body) -> list[tuple[int, int]] | None:
@@ -165,7 +207,7 @@ def _by_lengths(body: Body) -> list[tuple[int, int]] | None:
     """
     try:
         members = _MEMBERS.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     spans = []
     position = body.index(b"{") + 1

@@ -83,13 +83,16 @@ def compose(
                 path = path_with_model(path, model)
             elif carrier is Carrier.QUERY:
                 query = query_with_model(query, model)
-    pieces, length = request.body.with_model(model)
+    body, headers = request.body, request.headers
+    if body.packed is not None and body.replaces(model):
+        headers = headers.without(b"content-encoding")  # a replaced model goes out in plain text
+    pieces, length = body.with_model(model)
     if framing is None:
         if length is not None:
             framing = b"Content-Length: %d\r\n" % length
         else:
             framing = b"Transfer-Encoding: chunked\r\n" if request.body.rest is not None else b""
-    return root, provider.request_head(root, request.method, root.target(path, query), request.headers, framing), pieces
+    return root, provider.request_head(root, request.method, root.target(path, query), headers, framing), pieces
 
 
 async def attempt(provider: Provider, target: Target, request: Request, timeouts: Timeouts, total_at_s: float) -> Sent:

@@ -77,7 +77,9 @@ class Record:
         self.waited_s += connect_s
 
     def client_gone(self) -> None:
-        """The client hung up before its answer was complete."""
+        """The client hung up before its answer was complete. A tunnel knows no other end than that one side hangs up."""
+        if self.status == 101:
+            return
         self.status = 499
         self.error_code, self.error = "client_closed_request", "the client closed the connection"
 

@@ -69,6 +69,10 @@ class ClientConnection(web.RequestHandler):
         """Answer the connection's requests one after the other. Cancelled by aiohttp when the client hangs up."""
         messages = self._messages
         try:
+            if bool(
+                self._close
+            ):  # by `close_idle`, before this task's first step (bool: mypy must not take it as fixed)
+                return
             while not self._force_close:
                 if not messages:
                     self._waiter = self._loop.create_future()
@@ -164,6 +168,7 @@ class ClientServer(web.Server):
         self._handle = handle
         self._options = options
         self._on_refused = on_refused
+        self._emptied: asyncio.Event | None = None
 
     def __call__(self) -> ClientConnection:
         return ClientConnection(self, self._handle, loop=self._loop, on_refused=self._on_refused, **self._options)
@@ -173,6 +178,24 @@ class ClientServer(web.Server):
         for connection in self.connections:
             if isinstance(connection, ClientConnection) and not connection.busy:
                 connection.close()
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        task = handler._task_handler
+        super().connection_lost(handler, exc)
+        if task is None:
+            self._one_left()
+        else:
+            task.add_done_callback(self._one_left)  # aiohttp forgets the connection with its task, and not before
+
+    def _one_left(self, _: object = None) -> None:
+        if self._emptied is not None and not self.connections:
+            self._emptied.set()
+
+    async def emptied(self) -> None:
+        """Wait until no connection is left: each client has taken the last byte that was written to it."""
+        self._emptied = asyncio.Event()
+        if self.connections:
+            await self._emptied.wait()
 
 
 async def _unused(request: web.BaseRequest) -> web.StreamResponse:

@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
@@ -73,7 +74,7 @@ class Handler:
         inbound = self._head(turn)
         body, facts = await self._read(turn, inbound)
         if models.is_merged(inbound, turn.snapshot.policy):
-            return await models.answer(turn, inbound, lambda: self._decide(turn, inbound, facts))
+            return await models.answer(turn, inbound, partial(self._decide, turn, inbound, facts))
         # Decide: which targets, and why.
         decision = self._decide(turn, inbound, facts)
         if inbound.upgrade:

@@ -101,7 +101,7 @@ class Intake:
         return RequestBody(body, carrier=_JSON, model=facts.model, length=len(body))
 
     def _compressed(self, body: bytes | bytearray, coding: str) -> RequestBody:
-        """A compressed body is looked into for the policy's sake, and goes on as it came: its model is kept."""
+        """A compressed body is looked into for the policy's sake. It goes on as it came, unless its model is replaced."""
         if coding not in ("gzip", "deflate"):
             raise Refused(
                 415,
@@ -117,7 +117,7 @@ class Intake:
             raise TooLarge(f"the request body is larger than limits.body ({self._body_max} bytes) once decompressed")
         facts = payload.read(plain)
         self.stream = facts.stream
-        return RequestBody(body, carrier=Carrier.NONE, model=facts.model, length=len(body))
+        return RequestBody(plain, carrier=_JSON, model=facts.model, length=len(plain), packed=body)
 
     async def _form(self, mark: bytes, *, insist: bool) -> RequestBody:
         """A form, held up to its model; what comes behind streams on, and may not name another model.

@@ -75,6 +75,15 @@ class Listener:
             server.close()
         self._server.close_idle()
 
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._server.connections)
+
+    async def emptied(self) -> None:
+        """Wait until no client is connected any more. For use after `stop_accepting`, when each leaves after its answer."""
+        await self._server.emptied()
+
     async def stop(self) -> None:
         """Close everything now. Answers under way are cut."""
         self.stop_accepting()

@@ -64,6 +64,7 @@ async def answer(turn: Turn, inbound: Inbound, facts: Facts, decision: Decision)
     turn.record.status = 101
     turn.connection.flow = tunnel
     tunnel.open(turn.upgraded(reply.lines, reply.reason))
+    turn.record.written_at = time.perf_counter()
     turn.connection.take_over(tunnel)
     try:
         await tunnel.ended()

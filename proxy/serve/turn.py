@@ -115,7 +115,7 @@ class Turn:
                 answer.source.abort()
             if sent.upload is not None:
                 await sent.release()
-        return relay.keep_alive
+        return relay.keep_alive and not self._health.draining  # which may have begun since the head said otherwise
 
     def own_lines(self) -> bytes:
         """The ``x-fusebox-*`` lines of a provider's answer."""

@@ -16,10 +16,10 @@ class RequestBody:
     """The body of one request. `held` is in memory; `rest`, if any, is still to come from the client.
 
     `length` is the whole body's length as the client declared it, None when it is chunked. Only a body without a rest
-    can be sent again.
+    can be sent again. `packed`: the body as it came, when that was compressed; `held` is then what it unpacks to.
     """
 
-    __slots__ = ("_spans", "carrier", "held", "length", "model", "rest")
+    __slots__ = ("_spans", "carrier", "held", "length", "model", "packed", "rest")
 
     def __init__(
         self,
@@ -30,12 +30,14 @@ class RequestBody:
         spans: list[tuple[int, int]] | None = None,
         length: int | None = None,
         rest: AsyncIterator[bytes] | None = None,
+        packed: bytes | bytearray | None = None,
     ) -> None:
         self.held = held
         self.carrier = carrier
         self.model = model
         self.length = length
         self.rest = rest
+        self.packed = packed
         self._spans = spans
 
     @property
@@ -43,10 +45,14 @@ class RequestBody:
         """Whether the body can be sent to another target, or again."""
         return self.rest is None
 
+    def replaces(self, model: str | None) -> bool:
+        """Whether sending `model` (None: the client's) changes the bytes of the body."""
+        return model is not None and self.model is not None and model != self.model
+
     def with_model(self, model: str | None) -> tuple[list[Piece], int | None]:
         """The held bytes with `model` in them (None keeps them), as pieces, and the length of the whole body then."""
-        if model is None or self.model is None or model == self.model:
-            return [self.held], self.length
+        if not self.replaces(model):
+            return ([self.held], self.length) if self.packed is None else ([self.packed], len(self.packed))
         carrier = self.carrier
         if carrier is _JSON:
             value = payload.encode_model(model)

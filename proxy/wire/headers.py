@@ -95,6 +95,14 @@ class RequestHeaders(msgspec.Struct, frozen=True):
         """The end-to-end lines as they go on the wire, with the client's credentials or without."""
         return block(_with_credentials(self.raw, self.named) if credentials else self.lines)
 
+    def without(self, name: bytes) -> RequestHeaders:
+        """The same lines but for those called `name` (lower case)."""
+        return msgspec.structs.replace(
+            self,
+            raw=[line for line in self.raw if line[0].lower() != name],
+            lines=[line for line in self.lines if line[0].lower() != name],
+        )
+
 
 def read_request(headers: RawHeaders, wanted: frozenset[str]) -> RequestHeaders:
     """Sort a request's header lines, in one pass; `wanted`: lower-case names whose values become facts."""
@@ -117,7 +125,7 @@ def read_request(headers: RawHeaders, wanted: frozenset[str]) -> RequestHeaders:
             named |= named_by_connection(line[1])
         elif meaning is _PROTOCOL:
             public = without_key_protocols(line[1])
-            if public:
+            if public or not line[1]:
                 lines.append((raw, public))
     if named:
         lines = [line for line in lines if line[0].lower() not in named]

@@ -156,8 +156,17 @@ def find_model(body: Body, model: str) -> list[tuple[int, int]]:
             if body.startswith(value, start):
                 return [(start, start + len(value))]
     spans = _by_lengths(body)
-    return _by_scanning(body) if spans is None else spans
+    if spans is None:
+        if len(body) > SCANNED_MAX:
+            raise BadRequest(
+                f"a key stands twice in the request body, which is read to the end only up to {SCANNED_MAX} bytes"
+            )
+        spans = _by_scanning(body)
+    return spans
 
+
+SCANNED_MAX = 4 * 1024 * 1024
+"""Bytes of a body with duplicate keys that are scanned: a second of work at the worst, in which other streams wait."""
 
 COPIED_MAX = 64 * 1024
 """Bytes up to which a spliced body is simply built anew: cheaper than pieces."""

@@ -65,7 +65,11 @@ def test_a_bare_name_is_its_preset(name: str) -> None:
     """Nothing written, everything taken."""
     preset, done = PRESETS[name], resolve(name, Provider())
     assert (done.base_url, done.anthropic_url) == (preset.base_url, preset.anthropic_url)
-    assert (done.auth, done.anthropic_auth, done.keys) == (preset.auth, preset.anthropic_auth, Keys(preset.keys_default))
+    assert (done.auth, done.anthropic_auth, done.keys) == (
+        preset.auth,
+        preset.anthropic_auth,
+        Keys(preset.keys_default),
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,10 @@ def test_a_bare_name_is_its_preset(name: str) -> None:
     [
         ({"base_url": "http://127.0.0.1:9/v1"}, ("http://127.0.0.1:9/v1", None)),
         ({"anthropic_url": "http://127.0.0.1:9"}, (None, "http://127.0.0.1:9")),
-        ({"base_url": "https://api.deepseek.com/beta"}, ("https://api.deepseek.com/beta", "https://api.deepseek.com/anthropic")),
+        (
+            {"base_url": "https://api.deepseek.com/beta"},
+            ("https://api.deepseek.com/beta", "https://api.deepseek.com/anthropic"),
+        ),
         ({"base_url": "https://api.deepseek.com:8443"}, ("https://api.deepseek.com:8443", None)),
         ({"anthropic_url": "https://api.deepseek.com/a"}, ("https://api.deepseek.com", "https://api.deepseek.com/a")),
         ({"base_url": "http://a.test/v1", "anthropic_url": "http://b.test"}, ("http://a.test/v1", "http://b.test")),

@@ -49,7 +49,13 @@ def test_a_file_of_another_kind_does_not_fill_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("raw", "line", "column"),
-    [(b"\xff", 1, 1), (b"a: b\nc: \xe9\n", 2, 4), ("é: ü".encode() + b"\xff", 1, 5), (b"\xef\xbb\xbfa: b\n\xff", 2, 1), (b"a\n\xc3", 2, 1)],
+    [
+        (b"\xff", 1, 1),
+        (b"a: b\nc: \xe9\n", 2, 4),
+        ("é: ü".encode() + b"\xff", 1, 5),
+        (b"\xef\xbb\xbfa: b\n\xff", 2, 1),
+        (b"a\n\xc3", 2, 1),
+    ],
 )
 def test_what_is_no_text(raw: bytes, line: int, column: int, tmp_path: Path) -> None:
     """The place is counted in characters, a byte order mark not among them."""

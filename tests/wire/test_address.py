@@ -24,14 +24,18 @@ def encoded(text: str, times: int) -> str:
 @pytest.mark.parametrize("dots", [".", ".."])
 @pytest.mark.parametrize("times", range(8))
 @pytest.mark.parametrize("slash", ["/", "%2f", "%2F", "%252f", "\\", "%5c", "%5C", "%255c"])
-@pytest.mark.parametrize("shape", ["/v1{slash}{dots}{slash}x", "/v1{slash}{dots}", "/v1/a{slash}{dots};p=1{slash}x", "/{dots}{slash}v1/x"])
+@pytest.mark.parametrize(
+    "shape", ["/v1{slash}{dots}{slash}x", "/v1{slash}{dots}", "/v1/a{slash}{dots};p=1{slash}x", "/{dots}{slash}v1/x"]
+)
 def test_dot_segments_are_refused(dots: str, times: int, slash: str, shape: str) -> None:
     """Plain or encoded, once or often, between slashes of each kind, with path parameters or without."""
     with pytest.raises(BadRequest):
         address.split(shape.format(dots=encoded(dots, times), slash=slash), own=OWN)
 
 
-@pytest.mark.parametrize("path", ["/v1/.%2e/x", "/v1/%2E./x", "/v1/%2e%252e/x", "/p/openai/%2e%2e%5cx", "/v1/%2e%2e%3bx/y", "/..", "/."])
+@pytest.mark.parametrize(
+    "path", ["/v1/.%2e/x", "/v1/%2E./x", "/v1/%2e%252e/x", "/p/openai/%2e%2e%5cx", "/v1/%2e%2e%3bx/y", "/..", "/."]
+)
 def test_mixed_spellings_are_refused(path: str) -> None:
     """Half encoded is encoded."""
     with pytest.raises(BadRequest, match="dot segments"):
@@ -61,7 +65,9 @@ def test_other_targets_are_kept(raw: str, query: str | None) -> None:
     assert address.split(raw if query is None else f"{raw}?{query}", own=OWN) == (raw, query)
 
 
-@pytest.mark.parametrize("raw", ["/v1/a b", "/v1/é", "/v1/\udcff", "/v1/\x00", "/v1/x\ty", "/v1/x#f", "/v1/x?a=\x7f", "/v1/x?ü", "/v1/x?a b"])
+@pytest.mark.parametrize(
+    "raw", ["/v1/a b", "/v1/é", "/v1/\udcff", "/v1/\x00", "/v1/x\ty", "/v1/x#f", "/v1/x?a=\x7f", "/v1/x?ü", "/v1/x?a b"]
+)
 def test_characters_that_must_be_encoded(raw: str) -> None:
     """RFC 3986 knows none of them in a path or query, and a provider's parser might end the line there."""
     with pytest.raises(BadRequest, match="percent-encoded"):
@@ -128,7 +134,12 @@ MODELS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=
 VALUES = st.text("aZ09-._~%+/:@!$'()*,;=?", max_size=12)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["model", "models", "xmodel", "Model", "a", "", "model%20"]), VALUES), max_size=6), MODELS)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["model", "models", "xmodel", "Model", "a", "", "model%20"]), VALUES), max_size=6
+    ),
+    MODELS,
+)
 def test_a_query_changes_only_in_its_model(pairs: list[tuple[str, str]], model: str) -> None:
     """Every `model` gets the new value; all else, odd encodings too, is as it was to the byte."""
     query = "&".join(f"{name}={value}" for name, value in pairs)
@@ -165,7 +176,9 @@ def test_a_model_with_slashes_in_a_path() -> None:
     assert address.path_with_model(path, "ft:gpt-4o:org/x y") == "/v1/models/ft:gpt-4o:org/x%20y"
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/", "/v1/models/a/", "/v1/chat/completions", "/v1/x/models/a", "/v1/models//a"])
+@pytest.mark.parametrize(
+    "path", ["/v1/models", "/v1/models/", "/v1/models/a/", "/v1/chat/completions", "/v1/x/models/a", "/v1/models//a"]
+)
 def test_a_path_without_a_model_is_kept(path: str) -> None:
     """Nothing is replaced where no model stands."""
     assert address.model_of_path(path) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.parser
 import email.policy
+import itertools
 
 import httpx2
 import pytest
@@ -21,7 +22,7 @@ def scan(raw: bytes, mark: bytes, cuts: list[int] | None = None) -> Found:
     """Spans, model and whether the end was seen, with `raw` fed in pieces cut at `cuts`."""
     scanner = FormScanner(mark)
     edges = [0, *sorted(cuts or []), len(raw)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         scanner.feed(raw[start:end])
     return scanner.spans, scanner.model, scanner.ended
 
@@ -66,7 +67,9 @@ OTHER_HEADS = st.sampled_from(
         b"",
     ]
 )
-MODELS = st.sampled_from([b"whisper-1", b"a", "modèle".encode(), b"gpt-4o-transcribe", b" spaced ", b"a\r\nb", b"--", b"x" * 1024])
+MODELS = st.sampled_from(
+    [b"whisper-1", b"a", "modèle".encode(), b"gpt-4o-transcribe", b" spaced ", b"a\r\nb", b"--", b"x" * 1024]
+)
 MARK = st.sampled_from([b"B", b"----WebKitFormBoundary7MA4YWxkTrZu0gW", b"a'()+_,-./:=?", b"-", b"--"])
 CONTENTS = st.lists(
     st.sampled_from(
@@ -97,7 +100,17 @@ def forms(draw: st.DrawFn) -> tuple[bytes, bytes, Found]:
             raw += value + b"\r\n"
         else:
             # Look-alikes: a delimiter that goes on is none, and so is one without its line end before it.
-            alike = draw(st.sampled_from([b"", b"\r\n--" + mark + b"X", b"\r\n--" + mark + b"\rX", b"x--" + mark + b"\r\n", b"\r\n--" + mark[:-1]]))
+            alike = draw(
+                st.sampled_from(
+                    [
+                        b"",
+                        b"\r\n--" + mark + b"X",
+                        b"\r\n--" + mark + b"\rX",
+                        b"x--" + mark + b"\r\n",
+                        b"\r\n--" + mark[:-1],
+                    ]
+                )
+            )
             content = draw(CONTENTS) + alike + b"."
             if b"\r\n--" + mark + b"\r\n" in b"\r\n" + content or b"\r\n--" + mark + b"--" in b"\r\n" + content:
                 content = b"plain"
@@ -146,7 +159,7 @@ def test_one_cut_anywhere(cut: int) -> None:
 @given(
     st.text(min_size=1, max_size=20).map(str.strip).filter(bool),
     st.binary(max_size=300),
-    st.text("abc\"\\;= é\r\n", max_size=12),
+    st.text('abc"\\;= é\r\n', max_size=12),
     st.booleans(),
     st.lists(st.integers(0, 3000), max_size=5),
 )
@@ -166,7 +179,13 @@ def test_what_httpx_writes(model: str, file: bytes, filename: str, first: bool, 
     assert [raw[start:end] for start, end in spans] == [model.encode()]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["model", "file", "x"]), st.text("abc", min_size=1, max_size=5)), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["model", "file", "x"]), st.text("abc", min_size=1, max_size=5)),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_python_s_mail_parser_agrees(fields: list[tuple[str, str]]) -> None:
     """Another reader of multipart finds the same values."""
     raw = b"".join(
@@ -177,7 +196,9 @@ def test_python_s_mail_parser_agrees(fields: list[tuple[str, str]]) -> None:
         b"Content-Type: multipart/form-data; boundary=B\r\n\r\n" + raw
     )
     theirs = [
-        part.get_payload() for part in message.iter_parts() if part.get_param("name", header="content-disposition") == "model"
+        part.get_payload()
+        for part in message.iter_parts()
+        if part.get_param("name", header="content-disposition") == "model"
     ]
     assert [raw[start:end].decode() for start, end in scan(raw, b"B")[0]] == theirs
 
@@ -273,7 +294,9 @@ def test_no_boundary_that_could_be_used(content_type: str) -> None:
         boundary(content_type)
 
 
-@pytest.mark.parametrize("content_type", [None, "", "application/json", "multipart/mixed; boundary=a", "text/multipart/form-data"])
+@pytest.mark.parametrize(
+    "content_type", [None, "", "application/json", "multipart/mixed; boundary=a", "text/multipart/form-data"]
+)
 def test_what_is_no_form(content_type: str | None) -> None:
     """Only multipart/form-data is scanned."""
     assert not is_form(content_type)

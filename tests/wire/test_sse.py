@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -29,7 +30,7 @@ def deciding_bytes(stream: bytes) -> list[int]:
 def cut(stream: bytes, cuts: list[int]) -> list[bytes]:
     """`stream` in spans; none is empty, as none comes from a socket."""
     edges = [0, *sorted(set(cuts) - {0, len(stream)}), len(stream)]
-    return [stream[start:end] for start, end in zip(edges, edges[1:], strict=False) if end > start]
+    return [stream[start:end] for start, end in itertools.pairwise(edges) if end > start]
 
 
 def begun(spans: list[bytes]) -> list[bool]:
@@ -51,8 +52,10 @@ def expected(spans: list[bytes]) -> list[bool]:
 
 LINES = st.sampled_from(
     [
-        b"data: {}", b"data:", b"data", b"data:x", b"data:data:", b"database: x", b"dat", b"d", b" data: x", b"Data: x", b"xdata:",
-        b": comment", b":", b": data:", b"event: message", b"id: 1", b"retry: 5", b"unknown: data: x", b"", b"", b"\xef\xbb\xbfdata: x",
+        b"data: {}", b"data:", b"data", b"data:x", b"data:data:", b"database: x", b"dat", b"d", b" data: x", b"Data: x",
+        b"xdata:",
+        b": comment", b":", b": data:",
+        b"event: message", b"id: 1", b"retry: 5", b"unknown: data: x", b"", b"", b"\xef\xbb\xbfdata: x",
         "data: é😀".encode(), b"data: " + b"x" * 5000, b"\x00", b"data\x00:",
     ]
 )  # fmt: skip
@@ -99,7 +102,11 @@ def events(*documents: object, named: bool = False) -> bytes:
 
 def chunk(finish: str | None, key: str = "delta") -> dict[str, object]:
     """A chat completion chunk."""
-    return {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, key: {"content": "hi"}, "finish_reason": finish}]}
+    return {
+        "id": "c",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, key: {"content": "hi"}, "finish_reason": finish}],
+    }
 
 
 LONG = "word " * 20_000
@@ -129,7 +136,7 @@ COMPLETE = {
     "responses, failed": RESPONSES + events({"type": "response.failed", "response": {}}, named=True),
     "speech": events({"type": "speech.audio.delta", "audio": LONG}, {"type": "speech.audio.done", "usage": {}}),
     "transcript": events({"type": "transcript.text.delta", "delta": "a"}, {"type": "transcript.text.done", "text": LONG}),
-    "image": events({"type": "image_generation.partial_image", "b64_json": LONG}, {"type": "image_generation.completed", "b64_json": LONG}),
+    "image": events(*[{"type": f"image_generation.{name}", "b64_json": LONG} for name in ("partial_image", "completed")]),
     "image edit": events({"type": "image_edit.completed", "b64_json": LONG}),
 }  # fmt: skip
 
@@ -154,10 +161,20 @@ def test_a_complete_stream(stream: bytes, size: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
     "stream",
-    [b"", CHAT, MESSAGES, RESPONSES, CHAT[:-30], CHAT + b"data: [DO", MESSAGES + b'event: message_stop\ndata: {"type":"mess']
-    + [CHAT + b": ping\n\n" * 50]
-    + [COMPLETE["speech"][:5000], COMPLETE["responses, long"][: len(RESPONSES) + 40], COMPLETE["image"][:150_000]]
-    + [events(chunk(None), {"choices": [{"delta": {"content": '{"finish_reason": "stop"} "type": "message_stop"'}}]})],
+    [
+        b"",
+        CHAT,
+        MESSAGES,
+        RESPONSES,
+        CHAT[:-30],
+        CHAT + b"data: [DO",
+        MESSAGES + b'event: message_stop\ndata: {"type":"mess',
+        CHAT + b": ping\n\n" * 50,
+        COMPLETE["speech"][:5000],
+        COMPLETE["responses, long"][: len(RESPONSES) + 40],
+        COMPLETE["image"][:150_000],
+        events(chunk(None), {"choices": [{"delta": {"content": '{"finish_reason": "stop"} "type": "message_stop"'}}]}),
+    ],
     ids=range(12),
 )
 def test_a_cut_stream(stream: bytes, size: int) -> None:

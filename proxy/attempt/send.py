@@ -105,13 +105,14 @@ async def attempt(provider: Provider, target: Target, request: Request, timeouts
     root, head, pieces = compose(provider, target, request)
     limits = Limits(timeouts, request.streamed, total_at_s)
     try:
-        connection = root.pool.take()
+        # A body that cannot be sent again is not risked on a socket that the provider may be closing just now.
+        connection = root.pool.take() if request.body.replayable else None
         if connection is not None:
             try:
                 return await _exchange(connection, head, pieces, request, limits, reused=True)
             except ConnectionLost as lost:
                 # `reused` says that not a byte of an answer had come.
-                if not lost.reused or not request.body.replayable:
+                if not lost.reused:
                     raise
         dialled_at = time.perf_counter()
         connection = await _connect(root, timeouts, total_at_s)

@@ -205,9 +205,10 @@ class Connection(asyncio.Protocol):
         self._fed = 0
         event = answer.on_body(spans[0] if len(spans) == 1 else b"".join(spans), now)
         # While the client holds us up, which this very span may have begun, the provider's silence is of our making.
-        if event and answer.watch is not None and self._limits is not None and not self._held_up:
+        limits = self._limits
+        if event and answer.watch is not None and limits is not None and not self._held_up:
             self._phase = "idle"
-            self._watch_until(now + self._limits.timeouts.idle)
+            self._watch_until(now + limits.timeouts.idle)
 
     def _flooded(self) -> UpstreamFault:
         if self._head_done:

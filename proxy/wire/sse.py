@@ -43,6 +43,11 @@ class Watch:
         """Whether a data field begins in `span` (or is completed by it, its name having begun in an earlier one)."""
         if self._at_line_start and span.startswith(_FIELD):
             self._begun = True
+            if span.endswith(b"\n") and len(span) <= _TAIL_SPAN_BYTES and not self._rest:
+                # Whole lines after whole lines: nothing to remember. Nearly every span of nearly every stream.
+                self._tail.append(span)
+                self._line = b"\n"
+                return True
             self._remember(span)
             self._keep(span)
             return True

@@ -88,3 +88,16 @@ def test_a_form_counts_what_is_still_to_come(model: str, declared: int | None) -
 def test_a_body_that_is_here_can_be_sent_again() -> None:
     """Only what streams through is gone after one attempt."""
     assert RequestBody(b"x", length=1).replayable
+
+
+def test_a_compressed_body_goes_on_as_it_came_while_its_model_is_kept() -> None:
+    """Kept: the packed bytes themselves. Replaced: the plain text with the new model, and its length."""
+    plain, packed = b'{"model":"a","x":1}', b"packed bytes"
+    body = RequestBody(plain, carrier=Carrier.JSON, model="a", length=len(plain), packed=packed)
+    for kept in (None, "a"):
+        assert not body.replaces(kept)
+        assert body.with_model(kept) == ([packed], len(packed))
+    assert body.replaces("bb")
+    pieces, length = body.with_model("bb")
+    assert b"".join(pieces) == b'{"model":"bb","x":1}'
+    assert length == len(plain) + 1

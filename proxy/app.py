@@ -183,14 +183,14 @@ async def _drain(health: Health, listener: Listener, signals: Signals, bound_s: 
     health.draining = True
     listener.stop_accepting()
     logger.info("draining", active=health.active, bound_s=float(bound_s))
-    waits = {asyncio.create_task(health.idle()), asyncio.create_task(signals.second())}
+    # Not only until every answer has been written: until the clients, who may be slow, have read them.
+    waits = {asyncio.create_task(listener.emptied()), asyncio.create_task(signals.second())}
     _, unfinished = await asyncio.wait(waits, timeout=bound_s, return_when=asyncio.FIRST_COMPLETED)
     for wait in unfinished:
         wait.cancel()
-    if health.active:
-        logger.warning(
-            "drain_cut", cut=health.active, reason="second signal" if signals.count > 1 else "drain bound reached"
-        )
+    cut = listener.connections
+    if cut:
+        logger.warning("drain_cut", cut=cut, reason="second signal" if signals.count > 1 else "drain bound reached")
     logger.info("stopped")
 
 

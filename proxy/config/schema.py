@@ -140,7 +140,12 @@ Name = Annotated[
 
 
 class Breaker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a provider's circuit opens."""
+    """When a provider's circuit opens, and how.
+
+    `failure_rate`: share of failures in the last `window` that opens it, once that holds `min_requests`. `open_for`: time
+    until the first probe; it doubles up to 60 s while probes fail. `slow_first_event`: an answer whose first event takes
+    longer is slow; None: none is. `slow_rate`: share of slow answers in the window that opens it, too.
+    """
 
     mode: Literal["enforce", "shadow", "disabled"] = "enforce"
     scope: Literal["provider", "target"] = "provider"
@@ -148,6 +153,8 @@ class Breaker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     window: Seconds = Seconds(30)
     min_requests: Annotated[int, Meta(ge=1)] = 10
     open_for: Seconds = Seconds(5)
+    slow_first_event: Seconds | None = None
+    slow_rate: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
 class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -16,7 +16,10 @@ CHAT = Endpoint("chat.completions", Format.OPENAI, Carrier.JSON)
 
 
 def facts(
-    model: str | None = "gpt-5", path: str = "/v1/chat/completions", headers: dict[str, str] | None = None, complexity: str | None = None
+    model: str | None = "gpt-5",
+    path: str = "/v1/chat/completions",
+    headers: dict[str, str] | None = None,
+    complexity: str | None = None,
 ) -> Facts:
     """A request as the policy sees it."""
     return Facts(CHAT, "POST", path, model, False, headers or {}, complexity)
@@ -33,9 +36,7 @@ def fits(pattern: str, text: str) -> bool:
     return len(text) in reachable
 
 
-@given(
-    st.lists(st.text("ab*?.[\n", max_size=8), min_size=1, max_size=3), st.text("ab.[\n", max_size=12)
-)
+@given(st.lists(st.text("ab*?.[\n", max_size=8), min_size=1, max_size=3), st.text("ab.[\n", max_size=12))
 def test_a_glob_is_what_its_definition_says(patterns: list[str], text: str) -> None:
     """One of several must fit, as a whole; every other character means itself."""
     assert glob(tuple(patterns))(text) is any(fits(pattern, text) for pattern in patterns)
@@ -102,7 +103,9 @@ def test_all_that_is_written_must_hold(match: Match, asked: Facts, expected: boo
 @given(
     st.lists(st.sampled_from(["gpt-5", "gpt-*", "a"]), max_size=2),
     st.lists(st.sampled_from(["/v1/*", "/v1/chat/completions", "/x"]), max_size=2),
-    st.dictionaries(st.sampled_from(["a", "b"]), st.lists(st.sampled_from(["1", "2*"]), min_size=1).map(tuple), max_size=2),
+    st.dictionaries(
+        st.sampled_from(["a", "b"]), st.lists(st.sampled_from(["1", "2*"]), min_size=1).map(tuple), max_size=2
+    ),
     st.sampled_from(["gpt-5", "a", "b", None]),
     st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["1", "22", "3"])),
 )

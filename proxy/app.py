@@ -9,7 +9,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import BinaryIO
 
 import msgspec
@@ -23,7 +23,7 @@ from proxy.observe.health import Health
 from proxy.observe.logs import LineWriter, Logger, configure
 from proxy.policy.decide import compile_policy
 from proxy.serve.handler import Handler
-from proxy.serve.inbound import READ_HERE, own_authorities
+from proxy.serve.inbound import READ_HERE, is_loopback, own_authorities
 from proxy.serve.listener import Listener, bind
 from proxy.serve.snapshot import Snapshot
 from proxy.upstream import tls
@@ -83,7 +83,9 @@ def build_snapshot(config: schema.Config, environment: Mapping[str, str], pools:
         for name, one in config.providers.items()
     }
     policy = compile_policy(config)
-    return Snapshot(config, policy, providers, own_authorities(config), READ_HERE | policy.header_names)
+    return Snapshot(
+        config, policy, providers, own_authorities(config), READ_HERE | policy.header_names, is_loopback(config.listen)
+    )
 
 
 async def _keep_keys_fresh(snapshot: Callable[[], Snapshot], logger: Logger) -> None:
@@ -115,6 +117,18 @@ def not_yet_in_force(config: schema.Config) -> list[str]:
     ]
 
 
+def use_all_descriptors() -> None:
+    """Raise the soft limit of open files to the hard one: a stream takes two, and 1,024 is a usual soft limit."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # some systems state a hard limit that they do not grant
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def serve(
     config: schema.Config, *, environment: Mapping[str, str] = os.environ, stdout: BinaryIO = sys.stdout.buffer
 ) -> int:
@@ -123,6 +137,7 @@ async def serve(
         egress = Egress(environment)
     except ValueError as error:
         raise CannotStart(str(error)) from None
+    use_all_descriptors()
     async with AsyncExitStack() as running:
         writer = LineWriter(stdout)
         running.callback(writer.close)

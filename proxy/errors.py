@@ -8,7 +8,8 @@ FuseboxError                    status, code, what to do
 │   ├── HeadersTooLarge  431
 │   └── Refused          4xx    a kind of request that is never forwarded (CONNECT, a foreign host, ...)
 ├── LocalFault                  Fusebox cannot serve it now: never a provider's fault either
-│   └── NoKey            503
+│   ├── NoKey            503
+│   └── NoRoom           503    no descriptors left
 └── UpstreamFault               an attempt at a provider failed; `received` says whether it may have seen the request
     ├── ConnectFailed    502    name look-up, TCP, TLS or egress proxy
     ├── ConnectTimeout   504
@@ -99,6 +100,17 @@ class NoKey(LocalFault):
             f"provider {provider!r} has no usable key: {sources}. Set it and try again; no restart is needed for a file"
         )
         self.provider = provider
+
+
+class NoRoom(LocalFault):
+    """503: this process has no descriptor, port or memory left for a connection to a provider."""
+
+    code = "no_room"
+
+    def __init__(self, lack: str) -> None:
+        super().__init__(
+            f"no connection to a provider can be opened here: {lack}. Raise the limit (ulimit -n), or add processes"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,8 +116,8 @@ class ClientConnection(web.RequestHandler):
             async with asyncio.timeout(LINGER_S):
                 while not payload.at_eof():
                     await payload.readany()
-        except (TimeoutError, web.RequestPayloadError):
-            pass  # it sends on, or wrongly: then the answer may be lost, as the standard warns
+        except (TimeoutError, web.RequestPayloadError, RuntimeError):
+            pass  # it sends on, or wrongly, or has gone: then the answer may be lost, as the standard warns
 
     def _refuse(self, exc: BaseException | None, message: str | None) -> None:
         """Answer what aiohttp's parser refused, and end the connection: what follows cannot be trusted."""

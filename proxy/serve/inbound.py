@@ -9,7 +9,7 @@ import re
 import msgspec
 from aiohttp.http_parser import RawRequestMessage
 
-from proxy.config.schema import Config
+from proxy.config.schema import Config, Listen
 from proxy.errors import BadRequest, NoRoute, Refused
 from proxy.exchange import Carrier, Endpoint, Format
 from proxy.serve.snapshot import Snapshot
@@ -25,6 +25,9 @@ READ_HERE = frozenset(
         "content-length",
         "content-type",
         "expect",
+        "host",
+        "origin",
+        "sec-fetch-site",
         "transfer-encoding",
         "upgrade",
         "x-fusebox-complexity",
@@ -76,6 +79,8 @@ def read_head(head: RawRequestMessage, snapshot: Snapshot, headers: RequestHeade
     """The head as facts. Raises ClientFault for a target that is never forwarded."""
     method = head.method
     wanted = headers.facts
+    if "origin" in wanted or "sec-fetch-site" in wanted:
+        _refuse_foreign_pages(wanted, snapshot)
     if method == "POST":
         known = inference(head.path)
         if known is not None:
@@ -97,6 +102,28 @@ def read_head(head: RawRequestMessage, snapshot: Snapshot, headers: RequestHeade
         raise NoRoute(_hint(path))
     endpoint = classify(method, path, anthropic_header="anthropic-version" in wanted)
     return Inbound(method, path, query, endpoint, headers, upgrade)
+
+
+_LOOPBACK = re.compile(
+    r"(?:https?://)?(?:localhost|[a-z0-9.-]+\.localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?", re.IGNORECASE
+)
+
+
+def _refuse_foreign_pages(wanted: dict[str, str], snapshot: Snapshot) -> None:
+    """A port on loopback is open to every page that its user's browser shows: such a page must not spend the user's keys.
+
+    Browsers say where a request comes from (Origin, Fetch Metadata), and name the host that they believe they ask: that
+    is the page's own where its name was pointed at loopback (DNS rebinding). Other clients send none of these headers.
+    """
+    if not snapshot.loopback:
+        return
+    origin, host = wanted.get("origin"), wanted.get("host", "")
+    if (origin is not None and not _LOOPBACK.fullmatch(origin)) or not _LOOPBACK.fullmatch(host):
+        raise Refused(
+            403,
+            "foreign_origin",
+            "a browser sent this for a page of another host; a port on loopback answers only to pages of this machine",
+        )
 
 
 def _is_upgrade(wanted: dict[str, str]) -> bool:
@@ -156,3 +183,8 @@ def own_authorities(config: Config) -> frozenset[str]:
     return frozenset(
         f"[{host}]:{config.listen.port}" if ":" in host else f"{host}:{config.listen.port}" for host in hosts
     )
+
+
+def is_loopback(listen: Listen) -> bool:
+    """Whether only this machine can reach `listen`."""
+    return all(_LOOPBACK.fullmatch(f"[{host}]" if ":" in host else host) for host in listen.hosts)

@@ -189,7 +189,7 @@ class Intake:
                 return await self._content.readany()
         except TimeoutError:
             raise RequestTimeout(self._wait_s) from None
-        except web.RequestPayloadError as error:
+        except (web.RequestPayloadError, RuntimeError) as error:  # RuntimeError: aiohttp's for a client that has gone
             raise _broken(error) from None
 
     async def _rest(self) -> AsyncIterator[bytes]:

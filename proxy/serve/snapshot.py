@@ -23,3 +23,5 @@ class Snapshot:
     providers: Mapping[str, Provider]
     own: frozenset[str]
     header_names: frozenset[str]
+    loopback: bool
+    """The data port is bound to loopback only."""

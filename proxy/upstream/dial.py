@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import aiohappyeyeballs
 
-from proxy.errors import ConnectFailed, ConnectTimeout
+from proxy.errors import ConnectFailed, ConnectTimeout, NoRoom
 from proxy.upstream.connection import Connection
 from proxy.upstream.egress import EgressProxy
 
@@ -48,7 +49,7 @@ async def dial(
     timeout_s: float,
     on_idle: Callable[[Connection], None],
 ) -> Connection:
-    """An open connection to `origin`. Raises ConnectFailed or ConnectTimeout; nothing of the request was sent then."""
+    """An open connection to `origin`. Raises ConnectFailed, ConnectTimeout or NoRoom; nothing of the request was sent then."""
     stage = ["looking up its name"]
     try:
         async with asyncio.timeout(timeout_s):
@@ -63,6 +64,8 @@ async def dial(
         kind, name = ("dns", "its name") if proxy is None else ("proxy", f"the name of the egress proxy {proxy}")
         raise ConnectFailed(kind, f"{name} cannot be resolved: {error.strerror or error}") from None
     except OSError as error:
+        if error.errno in _OUR_OWN:
+            raise NoRoom(os.strerror(error.errno)) from None
         kind = "tls" if stage[0] == _HANDSHAKE else "tcp" if proxy is None else "proxy"
         # asyncio puts words of its own, and the address, in place of what the system says.
         detail = os.strerror(error.errno) if error.errno else str(error) or "the connection was closed"
@@ -70,6 +73,9 @@ async def dial(
 
 
 _HANDSHAKE = "the TLS handshake"
+
+_OUR_OWN = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
+"""What this process or machine has run out of: it says nothing about the provider."""
 
 
 async def _dial(

@@ -51,7 +51,7 @@ class RequestBody:
 
     def with_model(self, model: str | None) -> tuple[list[Piece], int | None]:
         """The held bytes with `model` in them (None keeps them), as pieces, and the length of the whole body then."""
-        if not self.replaces(model):
+        if model is None or self.model is None or model == self.model:
             return ([self.held], self.length) if self.packed is None else ([self.packed], len(self.packed))
         carrier = self.carrier
         if carrier is _JSON:

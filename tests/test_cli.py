@@ -1,0 +1,67 @@
+"""The command line: what each command prints and the code it ends with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy import __version__
+from proxy.cli import main
+
+GOOD = "providers: {demo: {}}\nroutes: [{name: a, match: {}, to: [demo]}]\n"
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line with name and number, and 0."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"fusebox {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["serv"], ["serve"], ["serve", "--config"], ["check", "x"], ["serve", "--confg", "x"]]
+)
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """What is wrong goes to stderr with the usage, and the code is 2."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    captured = capsys.readouterr()
+    assert "usage: fusebox" in captured.err and captured.out == ""
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command with its sentence."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "serve" in shown and "check" in shown
+
+
+def test_check_of_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """0, and how much is in it."""
+    file = tmp_path / "good.yaml"
+    file.write_text(GOOD)
+    assert main(["check", "--config", str(file)]) == 0
+    assert capsys.readouterr().out == f"{file}: fine. 1 providers, 1 routes.\n"
+
+
+def test_check_of_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """1, and every problem."""
+    file = tmp_path / "bad.yaml"
+    file.write_text("providers: {demo: {kees: 1}}\nroutes: [{name: a, match: {}, to: [nobody]}]\n")
+    assert main(["check", "--config", str(file)]) == 1
+    shown = capsys.readouterr().out
+    assert "kees" in shown and "nobody" in shown
+
+
+def test_serve_with_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """64, on stderr, before anything is started."""
+    file = tmp_path / "bad.yaml"
+    file.write_text("routes: 5\n")
+    assert main(["serve", "--config", str(file)]) == 64
+    captured = capsys.readouterr()
+    assert captured.out == "" and "routes" in captured.err

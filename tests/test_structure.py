@@ -41,6 +41,10 @@ PURE = [
     "config/presets.py",
     "wire",
     "policy",
+    "attempt/bodies.py",
+    "attempt/classify.py",
+    "attempt/inside.py",
+    "attempt/outcomes.py",
     "serve/reply.py",
 ]
 """Values in, values out: no I/O, clock, randomness or logging of their own."""

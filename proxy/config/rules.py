@@ -59,7 +59,9 @@ def _positive(config: Config, reader: Reader) -> None:
     groups: list[tuple[Path, msgspec.Struct]] = [(("timeouts",), config.timeouts), (("limits",), config.limits)]
     groups += [(("routes", index, "timeouts"), route.timeouts) for index, route in enumerate(config.routes)]
     values = [((*path, name), getattr(group, name)) for path, group in groups for name in group.__struct_fields__]
-    values += [(("breaker", name), getattr(config.breaker, name)) for name in ("window", "open_for", "slow_first_event")]
+    values += [
+        (("breaker", name), getattr(config.breaker, name)) for name in ("window", "open_for", "slow_first_event")
+    ]
     for path, value in values:
         if value is not None and value <= 0 and reader.sound(path):
             reader.report(path, "must be above 0", "write a longer time" if "limits" not in path else "write a size")

@@ -41,8 +41,8 @@ class Limits(msgspec.Struct, frozen=True):
     total_at: float
 
 
-class Connection(asyncio.Protocol):
-    """A connection that is idle, or busy with one exchange, or closed."""
+class Connection(asyncio.BaseProtocol):
+    """A connection that is idle, or busy with one exchange, or closed. How it reads: ``upstream/reading``."""
 
     __slots__ = (
         "_answer",
@@ -167,7 +167,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are of no class of asyncio's
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Bytes have come; a memoryview's are overwritten by the next read."""
         if self._answer is None:
             # Nothing was asked: a farewell such as an unsolicited 408, or an answer split in two. Never reuse this connection.
             self._close()
@@ -176,7 +177,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._switch(data[upgrade.args[0] :])
+            self._switch(bytes(data[upgrade.args[0] :]))
             return
         except httptools.HttpParserError as error:
             trouble = error

@@ -15,6 +15,7 @@ import aiohappyeyeballs
 from proxy.errors import ConnectFailed, ConnectTimeout, NoRoom
 from proxy.upstream.connection import Connection
 from proxy.upstream.egress import EgressProxy
+from proxy.upstream.reading import PlainConnection, TlsConnection
 
 SECOND_ADDRESS_AFTER_S = 0.25
 """The Connection Attempt Delay of RFC 8305 section 8: a host with broken IPv6 costs this much, not the whole timeout."""
@@ -100,8 +101,9 @@ async def _dial(
             await _open_tunnel(loop, sock, origin, proxy)
         stage[0] = _HANDSHAKE if tls is not None else "connecting"
         server_name = origin.host if tls is not None else None
+        reading = TlsConnection if tls is not None else PlainConnection
         _, connection = await loop.create_connection(
-            lambda: Connection(loop, on_idle), sock=sock, ssl=tls, server_hostname=server_name
+            lambda: reading(loop, on_idle), sock=sock, ssl=tls, server_hostname=server_name
         )
     except BaseException:
         sock.close()

@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test check format bench lock clean
+.PHONY: help run test check format mutants bench lock clean
 
 help:
 	@echo "make run     start the proxy, send one streamed request through it, keep serving (ONCE=1: end after the request)"
 	@echo "make test    the tests (with the checks)"
 	@echo "make check   formatting, lint, types"
 	@echo "make format  let ruff format and mend"
+	@echo "make mutants break the circuit breaker in thirty ways, and see the tests notice each"
 	@echo "make bench   measure against nginx and others (needs wrk, nginx, haproxy); QUICK=1 for a short run"
 	@echo "make lock    pin the dependencies again, with hashes"
 
@@ -34,6 +35,9 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+mutants: $(STAMP)
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)

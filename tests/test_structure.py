@@ -42,9 +42,12 @@ PURE = [
     "wire",
     "policy",
     "attempt/bodies.py",
+    "attempt/circuit.py",
     "attempt/classify.py",
     "attempt/inside.py",
     "attempt/outcomes.py",
+    "attempt/waits.py",
+    "attempt/window.py",
     "serve/reply.py",
 ]
 """Values in, values out: no I/O, clock, randomness or logging of their own."""

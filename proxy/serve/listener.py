@@ -14,8 +14,17 @@ from proxy.serve.handler import Handler
 BACKLOG = 1024
 """Connections the kernel holds for us while the loop is busy; thousands of streams may open at once."""
 
+ACCEPTS_PER_TURN = 16
+"""Connections accepted in one turn of the loop. libuv, and so uvloop, accepts one per turn and listening descriptor: when
+a turn is full of work, 256 clients that come at once would wait a second. So the same socket listens under several
+descriptors; an accept that comes too late costs a microsecond."""
+
 HEADER_LINES_MAX = 256
 """Header lines of a request; SDKs send about twenty."""
+
+READ_AHEAD = 256 * 1024
+"""Bytes of a body that are read ahead of who wants them: as much as one read of the event loop brings, so that an upload
+does not stop and start reading with every read."""
 
 KEEP_ALIVE_S = 3630.0
 """How long a client's connection may idle: longer than any SDK keeps one, so that it is never us who close it under a
@@ -56,6 +65,7 @@ class Listener:
             access_log=None,
             # Bodies pass as they are: a compressed one stays compressed.
             auto_decompress=False,
+            read_bufsize=READ_AHEAD,
             keepalive_timeout=KEEP_ALIVE_S,
             max_line_size=int(limits.headers),
             max_field_size=int(limits.headers),
@@ -67,7 +77,8 @@ class Listener:
         """Begin to accept."""
         loop = asyncio.get_running_loop()
         for sock in self._sockets:
-            self._servers.append(await loop.create_server(self._server, sock=sock, backlog=BACKLOG))
+            for one in (sock, *(sock.dup() for _ in range(ACCEPTS_PER_TURN - 1))):
+                self._servers.append(await loop.create_server(self._server, sock=one, backlog=BACKLOG))
 
     def stop_accepting(self) -> None:
         """Take no new connections, and close those without a request; the others go on."""

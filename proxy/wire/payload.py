@@ -3,10 +3,10 @@
 Reading is done by msgspec, which checks the whole text while it skips what is not asked for: no second copy of a
 large body comes to be. It tells what the model is, not where. The place is found in the first of three ways that can:
 
-1. The bytes ``"model"`` stand in the text only once, with the model's value behind them, unescaped. Inside a string the quotes
-   would be escaped, so this is the key. True of most requests, and costs two searches at memory speed.
-2. The bytes stand there more often (a tool with a ``model`` parameter, an escaped spelling): msgspec tells how long each
-   top-level value is, and the walk steps over whole values.
+1. The bytes ``"model"`` stand in the text only once, with the model's value behind them, unescaped. Inside a string the
+   quotes would be escaped, so this is the key. True of most requests; costs three searches, little for a small body.
+2. The bytes stand there more often (a tool with a ``model`` parameter, an escaped spelling), or the body is large:
+   msgspec tells how long each top-level value is, and the walk steps over whole values.
 3. A key stands there twice, so that a length is not to be trusted: each value is stepped over by regular expressions.
    They are possessive, so their time is linear.
 
@@ -146,6 +146,19 @@ def find_model(body: Body, model: str) -> list[tuple[int, int]]:
 
     `body` must have been accepted by `read`, which said `model`.
     """
+    if len(body) <= COPIED_MAX:
+        spans = _by_search(body, model) or _by_lengths(body)
+    else:
+        # Here the searches cost more than the lengths.
+        spans = _by_lengths(body) or _by_search(body, model)
+    if spans:
+        return spans
+    if len(body) > SCANNED_MAX:
+        raise BadRequest(f"a key stands twice in the request body, which is looked into only up to {SCANNED_MAX} bytes")
+    return _by_scanning(body)
+
+
+def _by_search(body: Body, model: str) -> list[tuple[int, int]] | None:
     at = body.find(_KEY)
     if at >= 0 and body.find(_KEY, at + len(_KEY)) < 0 and body.find(_ESCAPED_LETTER) < 0:
         # A string that merely ends in «\\"model"» has no colon behind it, a value "model" neither.
@@ -155,14 +168,7 @@ def find_model(body: Body, model: str) -> list[tuple[int, int]]:
             value = b'"%b"' % model.encode()
             if body.startswith(value, start):
                 return [(start, start + len(value))]
-    spans = _by_lengths(body)
-    if spans is None:
-        if len(body) > SCANNED_MAX:
-            raise BadRequest(
-                f"a key stands twice in the request body, which is read to the end only up to {SCANNED_MAX} bytes"
-            )
-        spans = _by_scanning(body)
-    return spans
+    return None
 
 
 SCANNED_MAX = 4 * 1024 * 1024
@@ -224,13 +230,22 @@ def _by_lengths(body: Body) -> list[tuple[int, int]] | None:
         member = _MEMBER.match(body, position)
         if member is None or (member[1][1:-1] != name.encode() and orjson.loads(member[1]) != name):
             return None
-        start, value = member.end(), bytes(raw)
+        start, value = member.end(), memoryview(raw)
         position = start + len(value)
-        if not body.startswith(value, start) or _AFTER_VALUE.match(body, position) is None:
+        if not _stands_at(body, value, start) or _AFTER_VALUE.match(body, position) is None:
             return None
         if name == "model":
             spans.append((start, position))
     return spans if _MEMBER.match(body, position) is None else None
+
+
+def _stands_at(body: Body, value: memoryview, start: int) -> bool:
+    """Whether `value` stands in `body` at `start`; compared in slices, so that no second copy of a large one is made."""
+    for offset in range(0, len(value), COPIED_MAX):
+        part = bytes(value[offset : offset + COPIED_MAX])
+        if not body.startswith(part, start + offset):
+            return False
+    return True
 
 
 def _by_scanning(body: Body) -> list[tuple[int, int]]:

@@ -85,23 +85,29 @@ class _Finish:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._second = -1
-        self._prefix = ""
+        self._second = self._moment = -1
+        self._prefix = self._text = ""
 
     def __call__(self, logger: object, method: str, event: Any) -> bytes:
         if "exc_info" in event:
             event = structlog.processors.format_exc_info(logger, method, event)
-        now = self._clock()
-        second = int(now)
-        if second != self._second:
-            self._second, self._prefix = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        moment = int(self._clock() * 1000)
+        if moment != self._moment:
+            self._moment, self._text = moment, self._written(moment)
         event["level"] = method
-        event["time"] = f"{self._prefix}.{int((now - second) * 1000):03d}Z"
+        event["time"] = self._text
         try:
             return orjson.dumps(event, default=repr)
         except TypeError:
             # A lone surrogate (a path of stray bytes), or an integer beyond 64 bits: no line is lost for that.
             return json.dumps(event, default=repr, ensure_ascii=False).encode("utf-8", "replace")
+
+    def _written(self, moment: int) -> str:
+        """RFC 3339 with milliseconds; made anew only when they change, as many lines share one."""
+        second, millisecond = divmod(moment, 1000)
+        if second != self._second:
+            self._second, self._prefix = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._prefix}.{millisecond:03d}Z"
 
 
 class Logger(structlog.BoundLoggerBase):

@@ -45,6 +45,7 @@ class Handler:
         self._health = health
         self._logger = logger
         self._roll = roll
+        self._loop = asyncio.get_running_loop()  # asked once: each asking is a system call before Python 3.12
 
     async def __call__(
         self, connection: ClientConnection, transport: asyncio.Transport, head: RawRequestMessage, content: StreamReader
@@ -141,7 +142,7 @@ class Handler:
             interim=turn.interim,
             passthrough=inbound.provider is not None,
         )
-        total_at = asyncio.get_running_loop().time() + total_s(decision.timeouts.total, inbound.headers.facts)
+        total_at = self._loop.time() + total_s(decision.timeouts.total, inbound.headers.facts)
         turn.record.attempts = 1
         sent = await attempt(turn.snapshot.providers[target.provider], target, request, decision.timeouts, total_at)
         turn.record.answered(sent.written_at, sent.connect_s)

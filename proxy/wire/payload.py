@@ -162,12 +162,19 @@ def _by_search(body: Body, model: str) -> list[tuple[int, int]] | None:
     at = body.find(_KEY)
     if at >= 0 and body.find(_KEY, at + len(_KEY)) < 0 and body.find(_ESCAPED_LETTER) < 0:
         # A string that merely ends in «\\"model"» has no colon behind it, a value "model" neither.
-        found = _VALUE_AFTER_KEY.match(body, at + len(_KEY))
-        if found is not None:
+        start = at + len(_KEY)
+        if body.startswith(b":", start):
+            # As Python's and JavaScript's writers have it: with one space, or none.
+            start += 2 if body.startswith(b" ", start + 1) else 1
+        value = b'"%b"' % model.encode()
+        if not body.startswith(value, start):
+            found = _VALUE_AFTER_KEY.match(body, at + len(_KEY))
+            if found is None or not body.startswith(value, found.end()):
+                return None
             start = found.end()
-            value = b'"%b"' % model.encode()
-            if body.startswith(value, start):
-                return [(start, start + len(value))]
+        elif start == at + len(_KEY):
+            return None  # no colon: the bytes are a value, and another string follows them
+        return [(start, start + len(value))]
     return None
 
 

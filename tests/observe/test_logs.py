@@ -196,7 +196,7 @@ def test_time_goes_on() -> None:
     logger = configure(lines.append, "info", lambda: next(times))
     for _ in range(4):
         logger.info("tick")
-    assert [json.loads(line)["time"][-7:] for line in lines] == ["10.000Z", "10.500Z", "11.000Z", "10.250Z"]
+    assert [json.loads(line)["time"][-7:] for line in lines] == ["10.000Z", "10.500Z", "11.001Z", "10.250Z"]
 
 
 def test_an_exception_s_traceback() -> None:

@@ -199,5 +199,5 @@ class ClientServer(web.Server):
 
 
 async def _unused(request: web.BaseRequest) -> web.StreamResponse:
-    """aiohttp's server wants a handler; `ClientConnection.start` calls another."""
-    raise NotImplementedError
+    """aiohttp's server wants a handler; `ClientConnection.start` calls another, so reaching this one is a fault."""
+    raise RuntimeError("aiohttp's own loop ran in place of ClientConnection.start")

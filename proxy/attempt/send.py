@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 
 import msgspec
 
@@ -42,8 +41,7 @@ class Request(msgspec.Struct, frozen=True):
     """The path is the provider's own (``/p/{provider}/...``): nothing in it is mapped or replaced."""
 
 
-@dataclass(slots=True)
-class Sent:
+class Sent(msgspec.Struct):
     """An attempt under way: its answer, and the upload that may still go on beside it.
 
     `written_at`: when the request had been handed to the transport, of `time.perf_counter`; `connect_s`: how long the
@@ -92,7 +90,8 @@ def compose(
             framing = b"Content-Length: %d\r\n" % length
         else:
             framing = b"Transfer-Encoding: chunked\r\n" if request.body.rest is not None else b""
-    return root, provider.request_head(root, request.method, root.target(path, query), headers, framing), pieces
+    opening = root.opening(request.method, path, query)
+    return root, provider.request_head(root, opening, headers, framing), pieces
 
 
 async def attempt(provider: Provider, target: Target, request: Request, timeouts: Timeouts, total_at_s: float) -> Sent:

@@ -50,7 +50,7 @@ class Record:
         self.stream = False
         self.route: str | None = None
         self.target: str | None = None
-        self.skipped: list[str] = []
+        self.skipped: list[str] | None = None
         self.attempts = 0
         self.status = 0
         self.error_code: str | None = None
@@ -68,7 +68,8 @@ class Record:
         asked = target.model or model
         self.route = plan.route
         self.target = target.provider if asked is None else f"{target.provider}/{asked}"
-        self.skipped = [f"{skip.target}: {skip.reason}" for skip in plan.skipped]
+        if plan.skipped:
+            self.skipped = [f"{skip.target}: {skip.reason}" for skip in plan.skipped]
 
     def answered(self, sent_at: float, connect_s: float) -> None:
         """An answer is ready to be handed on; the request had been sent at `sent_at`, after `connect_s` of connecting."""
@@ -96,14 +97,14 @@ class Record:
             "attempts": self.attempts,
             "status": self.status,
             "stream": self.stream,
-            "total_ms": round((now - self.started_at) * 1000, 2),
+            "total_ms": _ms(now - self.started_at),
             "bytes_in": self.body_in,
             "bytes_out": self.body_out,
         }
         if self.ready_at:
-            fields["first_event_ms"] = round((self.ready_at - self.started_at) * 1000, 2)
-            fields["overhead_us"] = round(
-                (self.sent_at - self.started_at - self.waited_s + self.written_at - self.ready_at) * 1e6
+            fields["first_event_ms"] = _ms(self.ready_at - self.started_at)
+            fields["overhead_us"] = int(
+                (self.sent_at - self.started_at - self.waited_s + self.written_at - self.ready_at) * 1e6 + 0.5
             )
         if self.skipped:
             fields["skipped"] = self.skipped
@@ -113,6 +114,11 @@ class Record:
             fields["error_code"] = self.error_code
             fields["error"] = self.error
         return fields
+
+
+def _ms(seconds: float) -> float:
+    """Milliseconds to two places. `round` with places goes by way of text, which costs three times as much."""
+    return int(seconds * 1e5 + 0.5) / 100
 
 
 def emit(logger: Logger, record: Record) -> None:

@@ -24,7 +24,7 @@ from proxy.policy.decide import Decision, decide
 from proxy.serve import models, realtime
 from proxy.serve.client import ClientConnection
 from proxy.serve.inbound import Inbound, complexity, model_outside_body, read_head, request_id, total_s
-from proxy.serve.intake import Intake
+from proxy.serve.intake import Intake, at_once
 from proxy.serve.snapshot import Snapshot
 from proxy.serve.turn import Turn
 from proxy.wire.body import RequestBody
@@ -73,7 +73,10 @@ class Handler:
     async def _serve(self, turn: Turn) -> bool:
         # Read: what is asked, in which format, with which model.
         inbound = self._head(turn)
-        body, facts = await self._read(turn, inbound)
+        body = at_once(turn.content, inbound.headers.facts, inbound.endpoint, turn.snapshot.config.limits.body)
+        if body is None:
+            body = await self._read(turn, inbound)
+        facts = self._facts(turn, inbound, body)
         if models.is_merged(inbound, turn.snapshot.policy):
             return await models.answer(turn, inbound, partial(self._decide, turn, inbound, facts))
         # Decide: which targets, and why.
@@ -99,9 +102,12 @@ class Handler:
         record.endpoint = inbound.endpoint.name
         return inbound
 
-    async def _read(self, turn: Turn, inbound: Inbound) -> tuple[RequestBody, Facts]:
-        config, record = turn.snapshot.config, turn.record
-        endpoint, wanted, content = inbound.endpoint, inbound.headers.facts, turn.content
+    async def _read(self, turn: Turn, inbound: Inbound) -> RequestBody:
+        """Wait for the body, as far as it is needed."""
+        config, content, wanted = turn.snapshot.config, turn.content, inbound.headers.facts
+        waiting_since = time.perf_counter()
+        if "expect" in wanted and not content.is_eof():
+            turn.ask_for_body(wanted["expect"])
         intake = Intake(
             content,
             wanted,
@@ -109,17 +115,16 @@ class Handler:
             wait_s=config.timeouts.total,
             model_needed=turn.snapshot.policy.model_needed,
         )
-        body = intake.at_once(endpoint)
-        if body is None:
-            waiting_since = time.perf_counter()
-            if "expect" in wanted and not content.is_eof():
-                turn.ask_for_body(wanted["expect"])
-            body = await intake.read(endpoint)
-            record.waited_s += time.perf_counter() - waiting_since
+        body = await intake.read(inbound.endpoint)
+        turn.record.waited_s += time.perf_counter() - waiting_since
+        return body
+
+    def _facts(self, turn: Turn, inbound: Inbound, body: RequestBody) -> Facts:
+        record, wanted = turn.record, inbound.headers.facts
         model = body.model if body.model is not None else model_outside_body(inbound)
-        record.client_model, record.stream, record.body_in = model, intake.stream, len(body.held)
+        record.client_model, record.stream, record.body_in = model, body.stream, len(body.held)
         stated = complexity(wanted) if "x-fusebox-complexity" in wanted else None
-        return body, Facts(endpoint, inbound.method, inbound.path, model, intake.stream, wanted, stated)
+        return Facts(inbound.endpoint, inbound.method, inbound.path, model, body.stream, wanted, stated)
 
     def _decide(self, turn: Turn, inbound: Inbound, facts: Facts) -> Decision:
         if inbound.provider is not None:

@@ -32,6 +32,26 @@ class RequestTimeout(Refused):
         super().__init__(408, "request_timeout", f"the request body was not complete within {seconds:g} s")
 
 
+def at_once(content: StreamReader, headers: Mapping[str, str], endpoint: Endpoint, body_max: int) -> RequestBody | None:
+    """The body, if it has come in whole and is plain JSON: the usual case, without waiting.
+
+    None: an `Intake` reads it. Raises ClientFault.
+    """
+    if (
+        endpoint.carrier is not _JSON
+        or not content.is_eof()
+        or not 0 < content.total_bytes <= body_max
+        or "content-encoding" in headers
+    ):
+        return None
+    kind = headers.get("content-type")
+    if kind != "application/json" and (is_form(kind) or (endpoint.name == "other" and not _says_json(kind))):
+        return None
+    body = content.read_nowait(-1)
+    facts = payload.read(body)
+    return RequestBody(body, _JSON, facts.model, facts.stream, length=len(body))
+
+
 class Intake:
     """Reads the body of one request.
 
@@ -56,21 +76,6 @@ class Intake:
         length = headers.get("content-length")
         self._length = None if length is None else int(length)
         self._chunked = "transfer-encoding" in headers
-        self.stream = False
-
-    def at_once(self, endpoint: Endpoint) -> RequestBody | None:
-        """The body, if it has come in whole and is read as JSON or is not there: the usual case, without waiting.
-
-        None: `read` it. Raises ClientFault.
-        """
-        if not self._chunked and not self._length:
-            return self._empty(endpoint)
-        content_type = self._headers.get("content-type")
-        if not self._content.is_eof() or endpoint.carrier is not _JSON or is_form(content_type):
-            return None
-        if endpoint.name != "other" or _says_json(content_type):
-            return self._json(self._content.read_nowait(-1))
-        return None
 
     async def read(self, endpoint: Endpoint) -> RequestBody:
         """The body, read as far as `endpoint` needs it. Raises ClientFault."""
@@ -97,8 +102,7 @@ class Intake:
         if coding != "identity":
             return self._compressed(body, coding)
         facts = payload.read(body)
-        self.stream = facts.stream
-        return RequestBody(body, carrier=_JSON, model=facts.model, length=len(body))
+        return RequestBody(body, carrier=_JSON, model=facts.model, stream=facts.stream, length=len(body))
 
     def _compressed(self, body: bytes | bytearray, coding: str) -> RequestBody:
         """A compressed body is looked into for the policy's sake. It goes on as it came, unless its model is replaced."""
@@ -116,8 +120,7 @@ class Intake:
         if inflate.unconsumed_tail:
             raise TooLarge(f"the request body is larger than limits.body ({self._body_max} bytes) once decompressed")
         facts = payload.read(plain)
-        self.stream = facts.stream
-        return RequestBody(plain, carrier=_JSON, model=facts.model, length=len(plain), packed=body)
+        return RequestBody(plain, carrier=_JSON, model=facts.model, stream=facts.stream, length=len(plain), packed=body)
 
     async def _form(self, mark: bytes, *, insist: bool) -> RequestBody:
         """A form, held up to its model; what comes behind streams on, and may not name another model.

@@ -15,7 +15,7 @@ from typing import Literal
 from proxy.errors import FuseboxError
 from proxy.serve.reply import status_line
 from proxy.upstream.answer import Answer, Lines
-from proxy.wire.headers import response_block
+from proxy.wire.headers import end_to_end
 
 Framing = Literal["none", "length", "chunked", "close"]
 
@@ -54,7 +54,7 @@ class Relay:
         head = b"".join(
             (
                 status_line(answer.status, answer.reason),
-                response_block(answer.lines),
+                answer.block,
                 own_lines,
                 transfer,
                 connection,
@@ -159,4 +159,4 @@ def _reset(transport: asyncio.Transport) -> None:
 
 
 def _last_chunk(trailers: Lines) -> bytes:
-    return b"0\r\n\r\n" if not trailers else b"0\r\n" + response_block(trailers) + b"\r\n"
+    return b"0\r\n\r\n" if not trailers else b"0\r\n" + end_to_end(trailers) + b"\r\n"

@@ -123,12 +123,8 @@ class Turn:
         identity = b"x-fusebox-request-id: %b\r\n" % record.request_id.encode("ascii")
         if not self.snapshot.config.response_headers:
             return identity
-        return b"x-fusebox-route: %b\r\nx-fusebox-target: %b\r\nx-fusebox-attempts: %d\r\n%b" % (
-            (record.route or "").encode("ascii"),
-            _header_text(record.target or ""),
-            record.attempts,
-            identity,
-        )
+        way = record.route, record.target, record.attempts
+        return (_WAYS.get(way) or _way_lines(*way)) + identity
 
     def send_json(self, status: int, body: bytes) -> bool:
         """Answer with JSON of Fusebox's own making, which is no error; whether the connection may be kept."""
@@ -169,6 +165,23 @@ class Turn:
                 b"\r\n\r\n",
             )
         )
+
+
+_WAYS: dict[tuple[str | None, str | None, int], bytes] = {}
+_WAYS_MAX = 1024
+"""How many ways are remembered: a target may hold the client's model, so there is no end to them."""
+
+
+def _way_lines(route: str | None, target: str | None, attempts: int) -> bytes:
+    """The lines that say which way a request went. Most requests go one of a few."""
+    lines = b"x-fusebox-route: %b\r\nx-fusebox-target: %b\r\nx-fusebox-attempts: %d\r\n" % (
+        (route or "").encode("ascii"),
+        _header_text(target or ""),
+        attempts,
+    )
+    if len(_WAYS) < _WAYS_MAX:
+        _WAYS[route, target, attempts] = lines
+    return lines
 
 
 def _header_text(text: str) -> bytes:

@@ -11,6 +11,7 @@ import asyncio
 from typing import Protocol
 
 from proxy.errors import FuseboxError
+from proxy.wire.headers import ResponseHeaders
 from proxy.wire.sse import Watch
 
 Lines = list[tuple[bytes, bytes]]
@@ -44,6 +45,9 @@ class Source(Protocol):
     def abort(self) -> None:
         """Give the exchange up and close the connection at once."""
 
+    def future(self) -> asyncio.Future[None]:
+        """A future of the loop it runs on. To ask for the loop is a system call before Python 3.12."""
+
 
 class Answer:
     """One response. Written by its connection (`on_*`), read by the attempt and the relay."""
@@ -52,6 +56,7 @@ class Answer:
         "_interim",
         "_sink",
         "_waiter",
+        "block",
         "complete",
         "content_length",
         "fault",
@@ -73,6 +78,7 @@ class Answer:
         self.status = 0
         self.reason = b""
         self.lines: Lines = []
+        self.block = b""
         self.trailers: Lines = []
         self.content_length: int | None = None
         self.complete = False
@@ -88,7 +94,7 @@ class Answer:
     async def ready(self) -> None:
         """Return when the answer may be handed on. Raises the fault that came instead."""
         if self.fault is None and not self.complete and not self.first_event_s:
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self.source.future()
             try:
                 await self._waiter
             finally:
@@ -107,12 +113,15 @@ class Answer:
         if self._interim is not None and self._sink is None:
             self._interim(status, reason, lines)
 
-    def on_head(self, status: int, reason: bytes, lines: Lines, content_length: int | None, now_s: float) -> None:
-        """The head of the final response."""
+    def on_head(self, status: int, reason: bytes, lines: Lines, headers: ResponseHeaders, now_s: float) -> None:
+        """The head of the final response; `headers`: what `lines` mean."""
         self.status = status
         self.reason = reason
         self.lines = lines
-        self.content_length = content_length
+        self.block = headers.block
+        self.content_length = None if headers.chunked else headers.length
+        if headers.events:
+            self.watch = Watch()
         self.head_s = now_s
 
     def on_body(self, span: bytes, now_s: float) -> bool:

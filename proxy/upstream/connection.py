@@ -17,7 +17,7 @@ from proxy.config.schema import Timeouts
 from proxy.errors import AnswerCut, AnswerTimeout, BadAnswer, ConnectionLost, FuseboxError, UpstreamFault
 from proxy.upstream.answer import Answer, Interim, Lines
 from proxy.upstream.deadline import Deadline
-from proxy.wire.sse import Watch
+from proxy.wire.headers import read_response
 
 HEAD_MAX = 256 * 1024
 """Bytes in a row that bring no body (a head, chunk framing, trailers): far above any provider's, and a bound on what a
@@ -27,8 +27,6 @@ Piece = bytes | bytearray | memoryview
 
 Switch = Callable[[asyncio.Transport, bytes], asyncio.Protocol]
 """Gets the transport and the bytes that came behind the head; returns the transport's new protocol."""
-
-_EVENT_STREAM = b"text/event-stream"
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -278,29 +276,19 @@ class Connection(asyncio.BaseProtocol):
             # No final head: the parser stops here, and `_switch` takes over when that was asked for.
             if self._on_upgrade is None:
                 raise httptools.HttpParserError("it switched protocols (101) though it was not asked to")
-            answer.on_head(status, reason, lines, None, self._loop.time())
+            answer.on_head(status, reason, lines, read_response(lines), self._loop.time())
             return
         if status < 200:
             answer.on_interim(status, reason, lines)
             return
-        encoded = False
-        for name, value in lines:
-            size = len(name)
-            if size == 14 and name.lower() == b"content-length":
-                self._length = int(value)
-            elif size == 17 and name.lower() == b"transfer-encoding":
-                if value.strip().lower() != b"chunked":
-                    raise httptools.HttpParserError(f"Transfer-Encoding {value!r}, which nobody asked for")
-                self._chunked = True
-            elif size == 12 and name.lower() == b"content-type" and value[:17].lower() == _EVENT_STREAM:
-                answer.watch = Watch()
-            elif size == 16 and name.lower() == b"content-encoding":
-                encoded = value.strip().lower() != b"identity"
-        if encoded:
-            answer.watch = None  # its events cannot be seen in compressed bytes: it is handed on like any other body
+        try:
+            headers = read_response(lines)
+        except ValueError as error:
+            raise httptools.HttpParserError(str(error)) from None
+        self._length, self._chunked = headers.length, headers.chunked
         self._head_done = True
         now = self._loop.time()
-        answer.on_head(status, reason, lines, None if self._chunked else self._length, now)
+        answer.on_head(status, reason, lines, headers, now)
         limits = self._limits
         if answer.watch is not None:
             # From the head on only the first event is waited for; its time runs since the request was sent.
@@ -349,6 +337,10 @@ class Connection(asyncio.BaseProtocol):
         """Give up the exchange, if any, and close at once. Its answer hears no more."""
         self._answer = None
         self._close()
+
+    def future(self) -> asyncio.Future[None]:
+        """A future of the connection's loop."""
+        return self._loop.create_future()
 
     def fail(self, fault: FuseboxError) -> None:
         """End the exchange for a reason of our own side: its answer hears `fault`."""

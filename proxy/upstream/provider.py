@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from proxy.exchange import Format
 from proxy.upstream.dial import Origin
 from proxy.upstream.pool import Pool
 from proxy.wire import headers as wire_headers
+from proxy.wire.endpoints import inference
 
 Auth = Literal["bearer", "x-api-key", "api-key"]
 
@@ -32,6 +33,22 @@ class Root:
     where: Where
     strip: str
     """What of the client's path the root replaces: ``/v1`` for OpenAI format, whose roots name their own version."""
+    known: dict[str, bytes] = field(default_factory=dict)
+    """The first lines of a POST, Host among them, for the paths of inference calls that have been asked for."""
+
+    def opening(self, method: str, path: str, query: str | None) -> bytes:
+        """The request line and the Host line for the client's `path` and `query`."""
+        if query is not None or method != "POST":
+            return self._opening(method, path, query)
+        opening = self.known.get(path)
+        if opening is None:
+            opening = self._opening(method, path, None)
+            if inference(path) is not None:  # a few in number, so nothing that clients send can grow this
+                self.known[path] = opening
+        return opening
+
+    def _opening(self, method: str, path: str, query: str | None) -> bytes:
+        return f"{method} {self.target(path, query)} HTTP/1.1\r\n".encode("ascii") + self.host_line
 
     def target(self, path: str, query: str | None) -> str:
         """The request target at the provider for the client's `path` and `query`."""
@@ -91,10 +108,8 @@ class Provider:
             return ((b"Authorization", b"Bearer " + key),)
         return ((auth.encode(), key),)
 
-    def request_head(
-        self, root: Root, method: str, address: str, headers: wire_headers.RequestHeaders, framing: bytes
-    ) -> bytes:
-        """A request head up to and with its empty line. Raises NoKey.
+    def request_head(self, root: Root, opening: bytes, headers: wire_headers.RequestHeaders, framing: bytes) -> bytes:
+        """A request head up to and with its empty line; `opening`: its first lines, of `root`. Raises NoKey.
 
         `framing`: the lines that say how the body is delimited, or that ask for an upgrade.
         """
@@ -102,16 +117,8 @@ class Provider:
         proxy = root.pool.proxy
         if proxy is not None and proxy.authorization is not None and root.pool.origin.scheme == "http":
             own += ((b"Proxy-Authorization", proxy.authorization),)
-        return b"".join(
-            (
-                f"{method} {address} HTTP/1.1\r\n".encode("ascii"),
-                root.host_line,
-                headers.block(credentials=self._passes_credentials),
-                wire_headers.block(own) if own else b"",
-                framing,
-                b"\r\n",
-            )
-        )
+        lines = headers.block(credentials=True) if self._passes_credentials else headers.plain
+        return b"".join((opening, lines, wire_headers.block(own) if own else b"", framing, b"\r\n"))
 
 
 def _root(name: str, url: str, ca: str | None, auth: Auth, strip: str, pool_of: PoolOf) -> Root:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from proxy.exchange import Carrier
 from proxy.wire import payload
 
@@ -12,33 +14,22 @@ Piece = payload.Piece
 _JSON, _MULTIPART = Carrier.JSON, Carrier.MULTIPART  # members of an enum are slow to look up
 
 
-class RequestBody:
+class RequestBody(msgspec.Struct):
     """The body of one request. `held` is in memory; `rest`, if any, is still to come from the client.
 
     `length` is the whole body's length as the client declared it, None when it is chunked. Only a body without a rest
-    can be sent again. `packed`: the body as it came, when that was compressed; `held` is then what it unpacks to.
+    can be sent again. `stream`: the body asks for an event stream. `packed`: the body as it came, when that was
+    compressed; `held` is then what it unpacks to. `spans`: where the model stands, once somebody has looked.
     """
 
-    __slots__ = ("_spans", "carrier", "held", "length", "model", "packed", "rest")
-
-    def __init__(
-        self,
-        held: bytes | bytearray = b"",
-        *,
-        carrier: Carrier = Carrier.NONE,
-        model: str | None = None,
-        spans: list[tuple[int, int]] | None = None,
-        length: int | None = None,
-        rest: AsyncIterator[bytes] | None = None,
-        packed: bytes | bytearray | None = None,
-    ) -> None:
-        self.held = held
-        self.carrier = carrier
-        self.model = model
-        self.length = length
-        self.rest = rest
-        self.packed = packed
-        self._spans = spans
+    held: bytes | bytearray = b""
+    carrier: Carrier = Carrier.NONE
+    model: str | None = None
+    stream: bool = False
+    spans: list[tuple[int, int]] | None = None
+    length: int | None = None
+    rest: AsyncIterator[bytes] | None = None
+    packed: bytes | bytearray | None = None
 
     @property
     def replayable(self) -> bool:
@@ -56,13 +47,13 @@ class RequestBody:
         carrier = self.carrier
         if carrier is _JSON:
             value = payload.encode_model(model)
-            if self._spans is None:
-                self._spans = payload.find_model(self.held, self.model)
+            if self.spans is None:
+                self.spans = payload.find_model(self.held, self.model)
         elif carrier is _MULTIPART:
             value = model.encode()
         else:
             return [self.held], self.length
-        spans = self._spans or []
+        spans = self.spans or []
         length = self.length
         if length is not None:
             for start, end in spans:

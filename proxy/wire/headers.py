@@ -79,13 +79,13 @@ def named_by_connection(value: bytes) -> frozenset[bytes]:
 class RequestHeaders(msgspec.Struct, frozen=True):
     """The header lines of a client's request, sorted into what goes on and what is read here.
 
-    `raw`: as they came. `lines`: those that go on to a provider that is not to see the client's credentials, order and
-    case kept. `facts`: values by lower-case name, the first of several, for the names that were asked for. `named`:
-    lower-case names that a Connection line made hop-by-hop.
+    `raw`: as they came. `plain`: those that go on to a provider that is not to see the client's credentials, as they go
+    on the wire, order and case kept. `facts`: values by lower-case name, the first of several, for the names that were
+    asked for. `named`: lower-case names that a Connection line made hop-by-hop.
     """
 
     raw: RawHeaders
-    lines: list[tuple[bytes, bytes]]
+    plain: bytes
     facts: dict[str, str]
     named: frozenset[bytes]
     size: int
@@ -93,43 +93,40 @@ class RequestHeaders(msgspec.Struct, frozen=True):
 
     def block(self, *, credentials: bool) -> bytes:
         """The end-to-end lines as they go on the wire, with the client's credentials or without."""
-        return block(_with_credentials(self.raw, self.named) if credentials else self.lines)
+        return block(_with_credentials(self.raw, self.named)) if credentials else self.plain
 
     def without(self, name: bytes) -> RequestHeaders:
         """The same lines but for those called `name` (lower case)."""
-        return msgspec.structs.replace(
-            self,
-            raw=[line for line in self.raw if line[0].lower() != name],
-            lines=[line for line in self.lines if line[0].lower() != name],
-        )
+        raw = [line for line in self.raw if line[0].lower() != name]
+        return msgspec.structs.replace(read_request(raw, frozenset()), facts=self.facts)
 
 
 def read_request(headers: RawHeaders, wanted: frozenset[str]) -> RequestHeaders:
     """Sort a request's header lines, in one pass; `wanted`: lower-case names whose values become facts."""
-    lines: list[tuple[bytes, bytes]] = []
+    plain: list[bytes] = []
     facts: dict[str, str] = {}
     named: frozenset[bytes] = frozenset()
     size = 0
-    for line in headers:
-        raw = line[0]
-        size += len(raw) + len(line[1])
-        known = _NAMES.get(raw)
-        if known is None:
-            known = _remember(raw)
-        name, meaning = known
+    known = _NAMES
+    for raw, value in headers:
+        size += len(raw) + len(value)
+        name, meaning = known.get(raw) or _remember(raw)
         if name in wanted and name not in facts:
-            facts[name] = line[1].decode("latin-1")
+            facts[name] = value.decode("latin-1")
         if meaning is _KEEP:
-            lines.append(line)
-        elif meaning is _CONNECTION and line[1] not in _USUAL_CONNECTIONS:
-            named |= named_by_connection(line[1])
+            plain += (raw, b": ", value, b"\r\n")
+        elif meaning is _CONNECTION and value not in _USUAL_CONNECTIONS:
+            named |= named_by_connection(value)
         elif meaning is _PROTOCOL:
-            public = without_key_protocols(line[1])
-            if public or not line[1]:
-                lines.append((raw, public))
+            public = without_key_protocols(value)
+            if public or not value:
+                plain += (raw, b": ", public, b"\r\n")
     if named:
-        lines = [line for line in lines if line[0].lower() not in named]
-    return RequestHeaders(headers, lines, facts, named, size)
+        # Rare: once more, without the Connection lines and what they name.
+        dropped = named | {b"connection"}
+        rest = read_request([line for line in headers if line[0].lower() not in dropped], frozenset())
+        return RequestHeaders(headers, rest.plain, facts, named, size)
+    return RequestHeaders(headers, b"".join(plain), facts, named, size)
 
 
 _GO_ON = frozenset((Kind.KEEP, Kind.CREDENTIAL, Kind.PROTOCOL))
@@ -158,40 +155,109 @@ def without_key_protocols(value: bytes) -> bytes:
     return b", ".join(entry for entry in entries if b"api-key." not in entry.lower())
 
 
-_RESPONSE_DROPPED: dict[bytes, bool] = {}
-
 _REPLACED = frozenset((b"x-fusebox-route", b"x-fusebox-target", b"x-fusebox-attempts", b"x-fusebox-request-id"))
 
 
-def response_block(headers: RawHeaders) -> bytes:
-    """The end-to-end lines of a response as they go on the wire, order and case kept; Content-Length is among them.
+class ResponseHeaders(msgspec.Struct, frozen=True):
+    """The header lines of a provider's answer: what frames it, and what goes on.
+
+    `block`: the end-to-end lines as they go on the wire, order and case kept; Content-Length is among them. `length`: of
+    the body, as stated. `chunked`: it comes in chunks. `events`: it is an event stream, and not in a content coding that
+    would hide its events.
+    """
+
+    block: bytes
+    length: int | None
+    chunked: bool
+    events: bool
+
+
+class Sense(IntEnum):
+    """What a header line is to an answer on its way to the client."""
+
+    KEEP = 0
+    DROP = 1  # hop-by-hop, or a line of Fusebox's own in its place
+    CONNECTION = 2
+    LENGTH = 3
+    TRANSFER = 4
+    TYPE = 5
+    CODING = 6
+
+
+_PLAIN, _DROP, _LENGTH, _TRANSFER, _TYPE, _CODING = (
+    Sense.KEEP,
+    Sense.DROP,
+    Sense.LENGTH,
+    Sense.TRANSFER,
+    Sense.TYPE,
+    Sense.CODING,
+)
+_SENSES: dict[bytes, Sense] = {}
+_SENSE_OF = {
+    b"connection": Sense.CONNECTION,
+    b"content-length": Sense.LENGTH,
+    b"transfer-encoding": Sense.TRANSFER,
+    b"content-type": Sense.TYPE,
+    b"content-encoding": Sense.CODING,
+}
+
+
+def _sense(raw: bytes) -> Sense:
+    name = raw.lower()
+    sense = _SENSE_OF.get(name) or (Sense.DROP if name in HOP_BY_HOP or name in _REPLACED else Sense.KEEP)
+    if len(_SENSES) < _NAMES_MAX:
+        _SENSES[raw] = sense
+    return sense
+
+
+def read_response(headers: RawHeaders) -> ResponseHeaders:
+    """Read an answer's header lines in one pass. Raises ValueError for a transfer coding that nobody asked for.
 
     Lines of another Fusebox behind this one are dropped where this one writes its own; its ``x-fusebox-error`` stays.
     """
     parts: list[bytes] = []
+    length: int | None = None
+    chunked = events = encoded = named = False
+    senses = _SENSES
     for name, value in headers:
-        drop = _RESPONSE_DROPPED.get(name)
-        if drop is None:
-            lower = name.lower()
-            drop = lower in HOP_BY_HOP or lower in _REPLACED
-            if len(_RESPONSE_DROPPED) < _NAMES_MAX:
-                _RESPONSE_DROPPED[name] = drop
-        if not drop:
-            parts += (name, b": ", value, b"\r\n")
-        elif value not in _USUAL_CONNECTIONS and name.lower() == b"connection":
-            # Rare: a Connection line that names others. Once more, without those.
-            return response_block(_without_named(headers))
-    return b"".join(parts)
+        sense = senses.get(name)
+        if sense is None:
+            sense = _sense(name)
+        if sense is _PLAIN:
+            pass
+        elif sense is _LENGTH:
+            length = int(value)
+        elif sense is _TYPE:
+            events = value[:17].lower() == b"text/event-stream"
+        elif sense is _CODING:
+            encoded = value.strip().lower() != b"identity"
+        elif sense is _DROP:
+            continue
+        elif sense is _TRANSFER:
+            if value.strip().lower() != b"chunked":
+                raise ValueError(f"Transfer-Encoding {value!r}, which nobody asked for")
+            chunked = True
+            continue
+        else:
+            named = named or value not in _USUAL_CONNECTIONS
+            continue
+        parts += (name, b": ", value, b"\r\n")
+    # Rare: a Connection line that names others.
+    kept = end_to_end(headers) if named else b"".join(parts)
+    return ResponseHeaders(kept, length, chunked, events and not encoded)
 
 
-def _without_named(headers: RawHeaders) -> RawHeaders:
-    """Lines without the Connection lines and what they name; the length stays, as the body is framed by it."""
-    named = {b"connection"}
+def end_to_end(headers: RawHeaders) -> bytes:
+    """Those lines of an answer, or of its trailers, that go on, without the ones that a Connection line names.
+
+    The length stays even then, as the body is framed by it.
+    """
+    dropped = HOP_BY_HOP | _REPLACED
     for name, value in headers:
         if name.lower() == b"connection":
-            named |= named_by_connection(value)
-    named -= {b"content-length", b"close"}
-    return [line for line in headers if line[0].lower() not in named]
+            dropped |= named_by_connection(value)
+    dropped -= {b"content-length"}
+    return block(line for line in headers if line[0].lower() not in dropped)
 
 
 def block(lines: Iterable[tuple[bytes, bytes]]) -> bytes:

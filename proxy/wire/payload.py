@@ -159,23 +159,22 @@ def find_model(body: Body, model: str) -> list[tuple[int, int]]:
 
 
 def _by_search(body: Body, model: str) -> list[tuple[int, int]] | None:
-    at = body.find(_KEY)
-    if at >= 0 and body.find(_KEY, at + len(_KEY)) < 0 and body.find(_ESCAPED_LETTER) < 0:
-        # A string that merely ends in «\\"model"» has no colon behind it, a value "model" neither.
-        start = at + len(_KEY)
-        if body.startswith(b":", start):
-            # As Python's and JavaScript's writers have it: with one space, or none.
-            start += 2 if body.startswith(b" ", start + 1) else 1
-        value = b'"%b"' % model.encode()
-        if not body.startswith(value, start):
-            found = _VALUE_AFTER_KEY.match(body, at + len(_KEY))
-            if found is None or not body.startswith(value, found.end()):
-                return None
-            start = found.end()
-        elif start == at + len(_KEY):
-            return None  # no colon: the bytes are a value, and another string follows them
-        return [(start, start + len(value))]
-    return None
+    # From the end: Python looks backwards more than twice as fast as forwards.
+    at = body.rfind(_KEY)
+    if at < 0 or body.rfind(_KEY, 0, at) >= 0 or body.rfind(_ESCAPED_LETTER) >= 0:
+        return None
+    # A string that merely ends in «\\"model"» has no colon behind it, a value "model" neither.
+    start = at + len(_KEY)
+    value = f'"{model}"'.encode()
+    # As Python's and JavaScript's writers have it, with one space or none; else as it may be.
+    for between in (b":", b": "):
+        if body.startswith(between + value, start):
+            start += len(between)
+            return [(start, start + len(value))]
+    found = _VALUE_AFTER_KEY.match(body, start)
+    if found is None or not body.startswith(value, found.end()):
+        return None
+    return [(found.end(), found.end() + len(value))]
 
 
 SCANNED_MAX = 4 * 1024 * 1024

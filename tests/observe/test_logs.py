@@ -50,12 +50,12 @@ def lines_of(stream: io.BytesIO) -> list[bytes]:
 def test_a_stalled_reader_stalls_nobody() -> None:
     """`put` returns, memory stays bounded, the oldest go, and how many is told as soon as somebody reads."""
     stream = Stalled()
-    writer = LineWriter(stream, lines_max=10)
+    writer = LineWriter(stream, block=1, blocks_max=10)
     writer.put(b"first")
     assert stream.entered.wait(SAFETY_S)
     for number in range(1000):
         writer.put(b"%d" % number)
-    assert len(writer._lines) == 10
+    assert len(writer._full) == 10
     assert writer.dropped == 990
     writer.close(timeout_s=0)  # does not wait for the reader either
     stream.gate.set()
@@ -68,7 +68,7 @@ def test_a_stalled_reader_stalls_nobody() -> None:
 def test_what_was_dropped_is_told_once() -> None:
     """The next batch tells only of what has been dropped since."""
     stream = io.BytesIO()
-    writer = LineWriter(stream, lines_max=2)
+    writer = LineWriter(stream, block=1, blocks_max=2)
     writer.close(SAFETY_S)  # ends the thread: from here on the test says when lines are written
     for count in (3, 2, 5):
         for _ in range(count):
@@ -104,7 +104,7 @@ def test_lines_come_whole_and_in_order() -> None:
 def test_a_full_writer_survives_many_hands() -> None:
     """Dropping and flushing at once loses no thread."""
     stream = io.BytesIO()
-    writer = LineWriter(stream, lines_max=1)
+    writer = LineWriter(stream, block=1, blocks_max=1)
     done = threading.Event()
 
     def flush() -> None:
@@ -143,7 +143,7 @@ def test_a_reader_that_is_gone(closed: bool) -> None:
     writer.flush()
     writer.put(b"lost")
     writer.close(SAFETY_S)
-    assert len(writer._lines) == 0
+    assert writer._lines == 0 and not writer._full
     assert closed or stream.writes >= 2
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import AnswerCut, FuseboxError
 from proxy.upstream.answer import HELD_MAX, Answer, Lines
-from proxy.wire.sse import Watch
+from proxy.wire.headers import ResponseHeaders
 from tests.scripted import turns, within
 from tests.upstream.support import Kept
 
@@ -30,13 +30,14 @@ class Source:
     def abort(self) -> None:
         self.asked.append("abort")
 
+    def future(self) -> asyncio.Future[None]:
+        return asyncio.get_running_loop().create_future()
+
 
 def answer_of(*, stream: bool) -> Answer:
     """An answer whose head has come."""
     answer = Answer(Source())
-    answer.on_head(200, b"OK", [], None, 1.0)
-    if stream:
-        answer.watch = Watch()
+    answer.on_head(200, b"OK", [], ResponseHeaders(b"", None, False, stream), 1.0)
     return answer
 
 

@@ -65,7 +65,7 @@ def head(provider: Provider, wanted: Format = Format.OPENAI, framing: bytes = b"
     """The lines of a request head with the client's lines in it."""
     root = provider.root(wanted)
     headers = read_request(CLIENT_LINES, frozenset())
-    raw = provider.request_head(root, "POST", root.target("/v1/x", None), headers, framing)
+    raw = provider.request_head(root, root.opening("POST", "/v1/x", None), headers, framing)
     assert raw.endswith(b"\r\n\r\n")
     return raw[:-4].split(b"\r\n")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.wire import headers
-from proxy.wire.headers import CREDENTIALS, HOP_BY_HOP, block, find, read_request, response_block, without_key_protocols
+from proxy.wire.headers import CREDENTIALS, HOP_BY_HOP, block, find, read_request, read_response, without_key_protocols
 
 Line = tuple[bytes, bytes]
 NOTHING: frozenset[str] = frozenset()
@@ -61,8 +61,7 @@ def test_request_lines(lines: list[Line], options: list[bytes] | None, data: st.
         )
         named = {option.strip().lower() for option in options}
     read = read_request(lines, NOTHING)
-    assert read.lines == [line for line in lines if goes_on(line, named, credentials=False)]
-    assert read.block(credentials=False) == block(read.lines)
+    assert read.block(credentials=False) == block(line for line in lines if goes_on(line, named, credentials=False))
     assert read.block(credentials=True) == block(line for line in lines if goes_on(line, named, credentials=True))
 
 
@@ -72,7 +71,7 @@ def test_credentials_are_never_among_the_lines(name: bytes, case: type[bytes]) -
     """Whatever the spelling, and however often."""
     spelled = bytes(case(name))
     read = read_request([(spelled, b"secret"), (b"accept", b"*/*"), (spelled, b"secret")], NOTHING)
-    assert read.lines == [(b"accept", b"*/*")]
+    assert read.plain == b"accept: */*\r\n"
     assert b"secret" not in read.block(credentials=False)
     assert read.block(credentials=True).count(b"secret") == 2
 
@@ -90,7 +89,7 @@ def test_credentials_are_never_among_the_lines(name: bytes, case: type[bytes]) -
 def test_a_key_among_the_websocket_protocols(value: bytes, public: bytes | None) -> None:
     """It is a credential; the other entries go on, untouched when there is no key among them."""
     read = read_request([(b"Sec-WebSocket-Protocol", value)], NOTHING)
-    assert read.lines == ([] if public is None else [(b"Sec-WebSocket-Protocol", public)])
+    assert read.plain == (b"" if public is None else b"Sec-WebSocket-Protocol: " + public + b"\r\n")
     assert read.block(credentials=True) == b"Sec-WebSocket-Protocol: " + value + b"\r\n"
     assert without_key_protocols(value) == (public or b"")
 
@@ -119,25 +118,25 @@ def test_a_flood_of_names_does_not_grow_memory() -> None:
     """The caches have a bound; what no longer fits is sorted just as well."""
     for number in range(3 * headers._NAMES_MAX):
         name = b"X-Made-Up-%d" % number
-        assert read_request([(name, b"v")], NOTHING).lines == [(name, b"v")]
-        assert response_block([(name, b"v")]) == name + b": v\r\n"
+        assert read_request([(name, b"v")], NOTHING).plain == name + b": v\r\n"
+        assert read_response([(name, b"v")]).block == name + b": v\r\n"
     assert len(headers._NAMES) <= headers._NAMES_MAX
-    assert len(headers._RESPONSE_DROPPED) <= headers._NAMES_MAX
+    assert len(headers._SENSES) <= headers._NAMES_MAX
     odd = [
         (b"AuthorizatioN", b"secret"),
         (b"tRANSFER-eNCODING", b"chunked"),
         (b"X-Fusebox-nEW", b"v"),
         (b"aCcept", b"v"),
     ]
-    assert read_request(odd, NOTHING).lines == [(b"aCcept", b"v")]
-    assert response_block([(b"tRANSFER-eNCODING", b"chunked"), (b"eTAG", b"v")]) == b"eTAG: v\r\n"
+    assert read_request(odd, NOTHING).plain == b"aCcept: v\r\n"
+    assert read_response([(b"tRANSFER-eNCODING", b"chunked"), (b"eTAG", b"v")]).block == b"eTAG: v\r\n"
 
 
 @pytest.fixture(autouse=True)
 def _fresh_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test fills its own."""
     monkeypatch.setattr(headers, "_NAMES", {})
-    monkeypatch.setattr(headers, "_RESPONSE_DROPPED", {})
+    monkeypatch.setattr(headers, "_SENSES", {})
 
 
 RESPONSE_NAMES = st.sampled_from(
@@ -160,6 +159,7 @@ RESPONSE_NAMES = st.sampled_from(
         b"retry-after",
     ]
 )
+FRAMING = {b"content-length": b"7", b"transfer-encoding": b"chunked"}
 REPLACED = {b"x-fusebox-route", b"x-fusebox-target", b"x-fusebox-attempts", b"x-fusebox-request-id"}
 
 
@@ -172,17 +172,36 @@ REPLACED = {b"x-fusebox-route", b"x-fusebox-target", b"x-fusebox-attempts", b"x-
 )
 def test_response_lines(lines: list[Line], connections: list[bytes], data: st.DataObject) -> None:
     """End-to-end lines as they came, several Connection lines counted together; the length always stays."""
+    lines = [(name, FRAMING.get(name.lower(), value)) for name, value in lines]
     for value in connections:
         lines.insert(data.draw(st.integers(0, len(lines))), (b"Connection", value))
     named = {option.strip().lower() for value in connections for option in value.split(b",")} - {b"content-length"}
     dropped = HOP_BY_HOP | REPLACED | named
-    assert response_block(lines) == block(line for line in lines if line[0].lower() not in dropped)
+    read = read_response(lines)
+    assert read.block == block(line for line in lines if line[0].lower() not in dropped)
+    names = {name.lower() for name, _ in lines}
+    assert (read.length, read.chunked) == (7 if b"content-length" in names else None, b"transfer-encoding" in names)
+
+
+@pytest.mark.parametrize("coding", [None, b"identity", b"gzip"])
+@pytest.mark.parametrize("kind", [b"text/event-stream", b"Text/Event-Stream; charset=utf-8", b"application/json"])
+def test_event_streams(coding: bytes | None, kind: bytes) -> None:
+    """Known by their type, unless a coding hides the events."""
+    lines = [(b"Content-Type", kind), *([] if coding is None else [(b"Content-Encoding", coding)])]
+    assert read_response(lines).events is (kind.lower().startswith(b"text/event") and coding != b"gzip")
+    assert read_response(lines[::-1]).events is read_response(lines).events
+
+
+def test_a_transfer_coding_that_nobody_asked_for() -> None:
+    """Its bytes could not be handed on as they are."""
+    with pytest.raises(ValueError, match="nobody asked for"):
+        read_response([(b"Transfer-Encoding", b"gzip, chunked")])
 
 
 def test_very_many_connection_lines() -> None:
     """An odd provider is no reason to run out of stack."""
     lines = [line for number in range(5000) for line in ((b"Connection", b"x-%d" % number), (b"x-%d" % number, b"v"))]
-    assert response_block([*lines, (b"ETag", b"v")]) == b"ETag: v\r\n"
+    assert read_response([*lines, (b"ETag", b"v")]).block == b"ETag: v\r\n"
 
 
 def test_find() -> None:

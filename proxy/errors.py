@@ -189,7 +189,8 @@ class AnswerTimeout(UpstreamFault):
     code = "upstream_timeout"
 
     def __init__(self, phase: str, seconds: float) -> None:
-        super().__init__(f"{_PHASES[phase]} within {seconds:g} s (timeouts.{phase})")
+        limit = "timeouts.total, or the client's own limit" if phase == "total" else f"timeouts.{phase}"
+        super().__init__(f"{_PHASES[phase]} within {seconds:g} s ({limit})")
         self.phase = phase
 
 

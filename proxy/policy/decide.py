@@ -119,6 +119,8 @@ def _plan(formats: Mapping[str, frozenset[Format]], route: Route, wanted: Format
     skipped: list[Skipped] = []
     for step in route.to:
         target = _draw(step, roll)
+        if len(step.choices) > 1:
+            roll = roll * 4096 % 1.0  # the next weighted step draws from the digits behind, so from none of these
         if wanted in formats[target.provider]:
             targets.append(target)
         else:

@@ -46,6 +46,10 @@ LINGER_S = 10.0
 destroy the answer before it is read (RFC 9112 section 9.6)."""
 
 
+FIRST_HEAD_S = 60.0
+"""How long a new connection may take to send its first request head. SDKs connect when they have a request to send."""
+
+
 class ClientConnection(web.RequestHandler):
     """One client's connection. `flow` is told of the client's pace; `busy` is set while a request is being answered.
 
@@ -64,6 +68,14 @@ class ClientConnection(web.RequestHandler):
         self.flow: Flow | None = None
         self.busy = False
         self.on_refused = on_refused
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.keep_alive(True)  # until then aiohttp's timer for idle connections does nothing
+        if self._keepalive_handle is not None:
+            self._keepalive_handle.cancel()
+        self._next_keepalive_close_time = self._loop.time() + FIRST_HEAD_S
+        self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
 
     async def start(self) -> None:
         """Answer the connection's requests one after the other. Cancelled by aiohttp when the client hangs up."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
@@ -147,8 +148,12 @@ class Handler:
             interim=turn.interim,
             passthrough=inbound.provider is not None,
         )
-        total_at = self._loop.time() + total_s(decision.timeouts.total, inbound.headers.facts)
+        timeouts = decision.timeouts
+        total = total_s(timeouts.total, inbound.headers.facts)
+        if total < timeouts.total:
+            timeouts = msgspec.structs.replace(timeouts, total=total)
         turn.record.attempts = 1
-        sent = await attempt(turn.snapshot.providers[target.provider], target, request, decision.timeouts, total_at)
+        provider = turn.snapshot.providers[target.provider]
+        sent = await attempt(provider, target, request, timeouts, self._loop.time() + total)
         turn.record.answered(sent.written_at, sent.connect_s)
         return sent

@@ -234,3 +234,14 @@ def test_where_a_draw_falls(roll: float, model: str) -> None:
     """The weights are laid end to end; a boundary belongs to the next."""
     made = policy(Route(name="r", match=Match(), to=(step("openai/a", "openai/b", "openai/c", weights=(1, 1, 2)),)))
     assert decide(made, facts(), roll=roll).plan.targets == (Target("openai", model),)
+
+
+def test_weighted_steps_draw_for_themselves() -> None:
+    """Of two steps with equal halves, each of the four pairs is a quarter of 20,000 draws, within four deviations."""
+    halves = (step("openai/a", "openai/b", weights=(1, 1)), step("openai/c", "openai/d", weights=(1, 1)))
+    made = policy(Route(name="r", match=Match(), to=halves))
+    rng = random.Random(7)
+    drawn = Counter(decide(made, facts(), roll=rng.random()).plan.targets for _ in range(20_000))
+    assert len(drawn) == 4
+    for count in drawn.values():
+        assert abs(count - 5000) < 4 * (20_000 * 0.25 * 0.75) ** 0.5

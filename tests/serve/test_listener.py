@@ -10,6 +10,8 @@ from typing import Any, cast
 import pytest
 
 from proxy.config.schema import Limits, Listen
+from proxy.serve import client
+from proxy.serve import listener as listening
 from proxy.serve.handler import Handler
 from proxy.serve.listener import Listener, bind
 from tests.harness import HANG_S, Client, request
@@ -92,3 +94,32 @@ async def test_addresses_of_both_kinds() -> None:
     finally:
         for sock in sockets:
             sock.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nX-Slow: "])
+async def test_a_first_head_that_never_ends(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a connection is closed; a drip of bytes does not keep it open."""
+    monkeypatch.setattr(client, "FIRST_HEAD_S", 0.02)
+    listener, port = await started(large)
+    async with Client(port) as slow:
+        await slow.send(sent)
+        assert await slow.ended() == b""
+    await asyncio.wait_for(listener.emptied(), HANG_S)
+    await listener.stop()
+
+
+async def test_an_idle_connection_is_closed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its last answer it is kept for `KEEP_ALIVE_S`, and no longer."""
+    monkeypatch.setattr(listening, "KEEP_ALIVE_S", 0.02)
+
+    async def small(connection: Any, transport: asyncio.Transport, head: Any, content: Any) -> bool:
+        transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        return True
+
+    # The first timer is the one for the head; the one after it is that for idling.
+    monkeypatch.setattr(client, "FIRST_HEAD_S", 0.02)
+    listener, port = await started(small)
+    async with Client(port) as idle:
+        await idle.send(request("GET", "/"))
+        assert await idle.ended() == b"HTTP/1.1 204 No Content\r\n\r\n"
+    await listener.stop()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
+import random
 import signal
 import ssl
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import BinaryIO
@@ -16,6 +19,9 @@ import msgspec
 from aiohttp import web
 
 from proxy.admin.api import application
+from proxy.attempt.circuit import Counts, State, Why
+from proxy.attempt.guards import Guards
+from proxy.attempt.walk import Ground
 from proxy.config import schema
 from proxy.config.secrets import KeyRing, refresh
 from proxy.errors import FuseboxError
@@ -80,16 +86,49 @@ class Pools:
             pool.close()
 
 
-def build_snapshot(config: schema.Config, environment: Mapping[str, str], pools: Pools) -> Snapshot:
+def build_snapshot(
+    config: schema.Config, environment: Mapping[str, str], pools: Pools, guards: Guards, logger: Logger
+) -> Snapshot:
     """Everything a request is decided with. Raises CannotStart."""
     providers = {
-        name: Provider(name, one, KeyRing(one.keys.sources, environment) if one.keys.mode == "own" else None, pools.get)
+        name: Provider(
+            name, one, KeyRing(one.keys.sources, environment, name) if one.keys.mode == "own" else None, pools.get
+        )
         for name, one in config.providers.items()
     }
     policy = compile_policy(config)
     return Snapshot(
-        config, policy, providers, own_authorities(config), READ_HERE | policy.header_names, is_loopback(config.listen)
+        config,
+        policy,
+        providers,
+        Ground(providers, guards, config.models, logger),
+        own_authorities(config),
+        READ_HERE | policy.header_names,
+        is_loopback(config.listen),
     )
+
+
+class StateChanges:
+    """Logs each change of a breaker, and of this machine's way out."""
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+
+    def on_change(self, name: str, old: State, new: State, why: Why, counts: Counts, open_for_s: float | None) -> None:
+        """As ``attempt/circuit.Listener``."""
+        facts: dict[str, object] = {"breaker": name, "was": old, "now": new, "why": why, **counts._asdict()}
+        if open_for_s is not None:
+            facts["open_for_s"] = None if open_for_s == math.inf else round(open_for_s, 2)
+        (self._logger.warning if new == "open" else self._logger.info)("breaker", **facts)
+
+    def uplink(self, down: bool) -> None:
+        """The way out is gone, or back."""
+        if down:
+            self._logger.error(
+                "uplink_down", hint="several providers cannot be reached at once: look at this machine's network"
+            )
+        else:
+            self._logger.info("uplink_up")
 
 
 async def _keep_keys_fresh(snapshot: Callable[[], Snapshot], logger: Logger) -> None:
@@ -108,14 +147,8 @@ def not_yet_in_force(config: schema.Config) -> list[str]:
     return [
         name
         for name, is_stated in (
-            ("breaker", config.breaker != schema.Breaker()),
-            ("retry", config.retry != schema.Retry()),
-            ("models", bool(config.models)),
-            ("providers.*.max_concurrency", any(one.max_concurrency is not None for one in config.providers.values())),
+            ("models.*.price", any(one.price is not None for one in config.models.values())),
             ("routes[].sticky", any(route.sticky is not None for route in config.routes)),
-            ("routes[].deliver", any(route.deliver != "live" for route in config.routes)),
-            ("routes[].on_broken_stream", any(route.on_broken_stream != "abort" for route in config.routes)),
-            ("routes[].to after the first step", any(len(route.to) > 1 for route in config.routes)),
         )
         if is_stated
     ]
@@ -158,10 +191,19 @@ async def serve(
         pools = Pools(egress)
         running.callback(pools.close)
         config = await _with_demo(config, running)
-        snapshot = build_snapshot(config, environment, pools)
+        changes = StateChanges(logger)
+        guards = Guards(
+            config, clock=time.monotonic, rng=random.random, listeners=(changes,), uplink_changed=changes.uplink
+        )
+        snapshot = build_snapshot(config, environment, pools, guards, logger)
         health = Health()
         handler = Handler(lambda: snapshot, health, logger)
-        admin = web.AppRunner(application(health), access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        admin = web.AppRunner(
+            application(health, lambda: snapshot.ground.guards, logger),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=1.0,
+        )
         await admin.setup()
         running.push_async_callback(admin.cleanup)
         # Both addresses are bound before either is served: half a start helps nobody.

@@ -9,18 +9,22 @@ FuseboxError                    status, code, what to do
 │   └── Refused          4xx    a kind of request that is never forwarded (CONNECT, a foreign host, ...)
 ├── LocalFault                  Fusebox cannot serve it now: never a provider's fault either
 │   ├── NoKey            503
-│   └── NoRoom           503    no descriptors left
+│   ├── NoRoom           503    no descriptors left
+│   └── AllOut           503    every target of the plan was left out, with the reasons
 └── UpstreamFault               an attempt at a provider failed; `received` says whether it may have seen the request
     ├── ConnectFailed    502    name look-up, TCP, TLS or egress proxy
     ├── ConnectTimeout   504
     ├── ConnectionLost   502    closed before a response head; `reused` when the socket was kept alive from before
     ├── BadAnswer        502    not HTTP/1.1
     ├── AnswerTimeout    504    `phase` says which: head, first event, idle, total
-    └── AnswerCut        502    the body ended before its end
+    ├── AnswerCut        502    the body ended before its end
+    └── UselessAnswer    502    a success that holds no answer: empty, or a page of HTML
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -113,6 +117,29 @@ class NoRoom(LocalFault):
         )
 
 
+class AllOut(LocalFault):
+    """503: no target of the plan may be asked now. `retry_in_s`: when the first of them may be; infinite: unknown."""
+
+    code = "all_targets_out"
+
+    def __init__(self, route: str, reasons: Sequence[str], retry_in_s: float) -> None:
+        super().__init__(f"no target of route {route!r} can be asked now: {'; '.join(reasons)}")
+        self.retry_in_s = retry_in_s
+
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """When to come back; past `RETRY_WITHIN_S` the SDKs are told not to wait for it."""
+        if self.retry_in_s == math.inf:
+            return (_NO_RETRY,)
+        wait = (b"Retry-After", b"%d" % max(1, math.ceil(self.retry_in_s)))
+        return (wait,) if self.retry_in_s <= RETRY_WITHIN_S else (wait, _NO_RETRY)
+
+
+RETRY_WITHIN_S = 8.0
+"""The longest wait for which a client is asked to retry: the longest backoff of the SDKs' own (research 3.3)."""
+
+_NO_RETRY = (b"x-should-retry", b"false")
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """The provider an attempt went to: its name in the policy and the origin that was dialled."""
@@ -135,6 +162,11 @@ class UpstreamFault(FuseboxError):
         super().__init__(detail)
         self.detail = detail
         self.where: Where | None = None
+        self.final = False
+
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """`final`: other targets have failed as well, so the client's SDK need not try all of them again."""
+        return (_NO_RETRY,) if self.final else ()
 
     def at(self, where: Where) -> UpstreamFault:
         """This fault, now knowing where it happened."""
@@ -148,14 +180,15 @@ class UpstreamFault(FuseboxError):
 
 
 class ConnectFailed(UpstreamFault):
-    """502: no connection came about, so nothing was sent. `kind`: dns, tcp, tls or proxy."""
+    """502: no connection came about, so nothing was sent. `kind`: dns, tcp, tls or proxy; `refused`: by the host itself."""
 
     code = "upstream_connect_failed"
     received = False
 
-    def __init__(self, kind: str, detail: str) -> None:
+    def __init__(self, kind: str, detail: str, *, refused: bool = False) -> None:
         super().__init__(detail)
         self.kind = kind
+        self.refused = refused
 
 
 class ConnectTimeout(UpstreamFault):
@@ -200,6 +233,12 @@ _PHASES = {
     "idle": "no further event",
     "total": "the answer was not complete",
 }
+
+
+class UselessAnswer(UpstreamFault):
+    """502: it said 200, and sent nothing, or a page of HTML."""
+
+    code = "upstream_useless_answer"
 
 
 class AnswerCut(UpstreamFault):

@@ -37,13 +37,14 @@ class Endpoint(msgspec.Struct, frozen=True):
     """What a path means (built by ``wire/endpoints``).
 
     ``stored``: the call is about an object that lives at one provider (a file, a batch, a stored response), so
-    another provider can never answer it.
+    another provider can never answer it. ``modality``: which kind of model it takes; None: any, or it is not known.
     """
 
     name: str
     format: Format
     carrier: Carrier
     stored: bool = False
+    modality: str | None = None
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -486,6 +486,14 @@ class Fusebox:
         self._readers = [asyncio.create_task(self._read_log()), asyncio.create_task(self._read_errors())]
         await self.line(event="ready")
 
+    async def forget(self) -> None:
+        """Have it forget what it has learnt of its providers, by the admin API."""
+        async with Client(self.admin_port) as admin:
+            known = (await admin.exchange(request("GET", "/api/breakers"))).json["breakers"]
+            for name in {one["name"].partition("/")[0] for one in known}:
+                order = request("POST", f"/api/breakers/{name}", b'{"action": "reset"}', host="127.0.0.1")
+                assert (await admin.exchange(order)).status == 200
+
     async def _read_log(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:

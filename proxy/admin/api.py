@@ -1,14 +1,19 @@
-"""The admin port: ``/livez`` (the loop turns) and ``/readyz`` (traffic is welcome; says nothing of any provider)."""
+"""The admin port: ``/livez`` (the loop turns), ``/readyz`` (traffic is welcome; says nothing of any provider), the API."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiohttp import web
 
+from proxy.admin import breakers
+from proxy.attempt.guards import Guards
 from proxy.observe.health import Health
+from proxy.observe.logs import Logger
 
 
-def application(health: Health) -> web.Application:
-    """The admin application."""
+def application(health: Health, guards: Callable[[], Guards], logger: Logger) -> web.Application:
+    """The admin application. `guards`: those in force when it is asked."""
 
     async def livez(request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -21,4 +26,5 @@ def application(health: Health) -> web.Application:
     app = web.Application()
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
+    breakers.add_routes(app, guards, logger)
     return app

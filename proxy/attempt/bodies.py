@@ -81,7 +81,6 @@ class Form(Enum):
     FINE = "fine"  # an answer, or too little of one to tell, or bytes that are not read
     ERROR = "error"
     HTML = "html"
-    GARBAGE = "garbage"  # declared as JSON, and it is not
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -97,7 +96,7 @@ class Said(msgspec.Struct, frozen=True):
     wait_s: float | None = None
 
 
-NOTHING, FINE, HTML, GARBAGE = Said(Form.NOTHING), Said(Form.FINE), Said(Form.HTML), Said(Form.GARBAGE)
+NOTHING, FINE, HTML = Said(Form.NOTHING), Said(Form.FINE), Said(Form.HTML)
 
 
 def decoded(body: bytes, encoding: bytes, limit: int = READ_MAX) -> tuple[bytes, bool] | None:
@@ -145,11 +144,11 @@ def read(body: bytes, media: bytes, *, failed: bool, event_stream: bool = False,
             return _said_of(event[1], failed=True, complete=complete, event=event[0])
     if text[:1] in (b"{", b"["):
         # The body as it is, BOM aside: orjson takes white space around it.
-        return _said_of(text, failed=failed, complete=complete, declared=is_json(media))
+        return _said_of(text, failed=failed, complete=complete)
     if failed:
         return Said(Form.ERROR, text=_lower(text))
     if is_json(media):
-        return _said_of(text, failed=False, complete=complete, declared=True)
+        return _said_of(text, failed=False, complete=complete)
     return FINE
 
 
@@ -167,6 +166,12 @@ def event_decided(body: bytes) -> bool:
         return _HTML.match(text) is not None or (text[:1] in (b"{", b"[") and _parsed(text) is not _UNREADABLE)
     _, data, ended = event
     return ended or data[:1] not in (b"{", b"[", b"") or _parsed(data) is not _UNREADABLE
+
+
+def first_data(body: bytes) -> bytes:
+    """The data of a stream's first event; the body itself when it has none."""
+    event = _first_event(body)
+    return body if event is None else event[1]
 
 
 def _read_events(body: bytes, complete: bool) -> Said:
@@ -225,13 +230,13 @@ def _parsed(text: bytes) -> Any:
         return _UNREADABLE
 
 
-def _said_of(text: bytes, *, failed: bool, complete: bool, declared: bool = False, event: bytes = b"") -> Said:
-    """What a JSON text says, of which the end may be missing. `declared`: its media type says so."""
+def _said_of(text: bytes, *, failed: bool, complete: bool, event: bytes = b"") -> Said:
+    """What a JSON text says, of which the end may be missing."""
     value = _parsed(text)
     if value is _UNREADABLE:
         if failed or _FIRST_KEY.match(text):
             return _scanned(text)
-        return GARBAGE if declared and complete else FINE
+        return FINE  # bytes that are not JSON, whatever they were declared as, pass as they came
     error = _error_in(value, event)
     if error is None and failed:
         error = value if isinstance(value, dict) else {"message": value}

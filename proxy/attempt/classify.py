@@ -20,7 +20,7 @@ import msgspec
 from proxy.attempt import bodies
 from proxy.attempt.bodies import Form, Said
 from proxy.attempt.inside import status_inside
-from proxy.attempt.outcomes import EMPTY, FAULTS, GARBAGE, OK, PAGE, RULES, Cool, Next, Outcome, Retry
+from proxy.attempt.outcomes import EMPTY, FAULTS, OK, PAGE, RULES, Cool, Next, Outcome, Retry
 from proxy.errors import (
     AnswerCut,
     AnswerTimeout,
@@ -200,8 +200,6 @@ def _of_success(seen: Seen) -> Outcome:
         return EMPTY
     if said.form is Form.HTML:
         return PAGE
-    if said.form is Form.GARBAGE:
-        return GARBAGE
     status = status_inside(said)
     outcome = _by_rules(status, said, seen)
     # The status line says 200, so the answer cannot go out as it came; and the provider did take the request.

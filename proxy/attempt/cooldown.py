@@ -1,13 +1,12 @@
 """Cool-downs: a provider said of one key, or of one model, when to come back. No circuit opens for that.
 
 A cool-down belongs to a key and a model, or to a key with all its models when the fault is the key's (`Reason`). Keys
-are named by `key_id`, a digest: the credential itself never comes here. `stated_wait` (``attempt/waits``) reads what
-the provider stated. Time is an argument: `clock` gives seconds of a monotonic clock.
+are named by `key_id` (``config/secrets``), a digest: the credential itself never comes here. `stated_wait`
+(``attempt/waits``) reads what the provider stated. Time is an argument: `clock` gives seconds of a monotonic clock.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -76,12 +75,6 @@ class _Entry(msgspec.Struct):
     probe_s: float = 0.0
 
 
-def key_id(provider: str, credential: str) -> str:
-    """A name for a provider's key that says nothing about it beyond which provider's it is."""
-    digest = hashlib.blake2b(credential.encode("utf-8", "surrogateescape"), digest_size=6, person=b"fusebox-cooldown")
-    return f"{provider}:{digest.hexdigest()}"
-
-
 class Cooldowns:
     """What cools now. One for the whole process."""
 
@@ -100,6 +93,11 @@ class Cooldowns:
             return 0.0
         now_s = self._clock()
         return max(self._one_until((key, model), now_s), self._one_until((key, None), now_s))
+
+    def reason(self, key: str, model: str | None) -> Reason:
+        """Why `key` may not be used for `model` before `until`. Raises KeyError when it may."""
+        now_s = self._clock()
+        return self._entries[max(((key, model), (key, None)), key=lambda place: self._one_until(place, now_s))].reason
 
     def admit(self, key: str, model: str | None) -> float:
         """As `until`; at 0.0 the request must be sent: after a money cool-down it is the one that finds out."""
@@ -143,6 +141,11 @@ class Cooldowns:
             entry = self._entries.get(place)
             if entry is not None and entry.since_s <= sent_at_s:
                 del self._entries[place]
+
+    def forget(self, provider: str) -> None:
+        """End all cool-downs of a provider's keys."""
+        for place in [place for place in self._entries if place[0].partition(":")[0] == provider]:
+            del self._entries[place]
 
     def release(self, key: str) -> None:
         """The request that `admit` let through found nothing out (the client left, say): another one may go."""

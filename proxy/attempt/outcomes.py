@@ -174,7 +174,6 @@ _4XX, _5XX = range(400, 500), range(500, 600)
 OK = Outcome("ok", Class.OK, _SUCCESS, _NOTHING, _NO, Next.NO)
 EMPTY = _transport("empty answer", 502)
 PAGE = _transport("HTML instead of an answer", 502)
-GARBAGE = _transport("unreadable answer", 502)
 
 _FILTERED = Outcome("content filter", Class.POLICY, _SUCCESS, _NOTHING, _NO, Next.BY_POLICY)
 _OVERSIZE = Outcome("too large for the rate limit", Class.RATE, _IGNORE, _NOTHING, _NO, Next.YES)
@@ -295,6 +294,6 @@ RULES: tuple[Rule, ...] = (
 
 
 OUTCOMES: tuple[Outcome, ...] = tuple(
-    dict.fromkeys((OK, *FAULTS.values(), *(rule.outcome for rule in RULES), EMPTY, PAGE, GARBAGE))
+    dict.fromkeys((OK, *FAULTS.values(), *(rule.outcome for rule in RULES), EMPTY, PAGE))
 )
 """Every row of the table once, in its order: what the users' page lists. A reason names one row."""

@@ -30,6 +30,10 @@ class Failed(Exception):
 class Judge(Protocol):
     """The state of a circuit that gave a permit. What it hears once another state stands, it drops."""
 
+    @property
+    def kind(self) -> str:
+        """closed, open or half-open."""
+
     def succeeded(self, permit: Permit, slow: bool) -> float | None:
         """When the success was counted, if it may be taken back by `broke`."""
 
@@ -54,6 +58,11 @@ class Permit(msgspec.Struct, eq=False):
     counted_by: Judge | None = None
     counted_at_s: float = 0.0
     slow: bool = False
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether a circuit that is not closed waits for the verdict."""
+        return self.judge is not None and self.judge.kind != "closed"
 
     def success(self, slow: bool = False) -> None:
         """The provider answered; `slow`: its first event came later than the breaker's `slow_after_s`."""

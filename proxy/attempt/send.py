@@ -8,6 +8,7 @@ import time
 import msgspec
 
 from proxy.config.schema import Timeouts
+from proxy.config.secrets import Key
 from proxy.errors import AnswerTimeout, ConnectionLost, ConnectTimeout, FuseboxError, UpstreamFault
 from proxy.exchange import Carrier, Endpoint, Target
 from proxy.upstream.answer import Answer, Interim
@@ -63,11 +64,12 @@ class Sent(msgspec.Struct):
 
 
 def compose(
-    provider: Provider, target: Target, request: Request, framing: bytes | None = None
+    provider: Provider, target: Target, request: Request, framing: bytes | None = None, key: Key | None = None
 ) -> tuple[Root, bytes, list[Piece]]:
     """The root to send to, the head, and the body's pieces, for `target`. Raises NoKey.
 
-    `framing` given: lines that ask for an upgrade, in place of those for a body.
+    `framing` given: lines that ask for an upgrade, in place of those for a body. `key`: the provider's own to send; None:
+    the next in turn, if it has any.
     """
     if request.passthrough:
         root = provider.origin_root()
@@ -91,17 +93,24 @@ def compose(
         else:
             framing = b"Transfer-Encoding: chunked\r\n" if request.body.rest is not None else b""
     opening = root.opening(request.method, path, query)
-    return root, provider.request_head(root, opening, headers, framing), pieces
+    return root, provider.request_head(root, opening, headers, framing, key), pieces
 
 
-async def attempt(provider: Provider, target: Target, request: Request, timeouts: Timeouts, total_at_s: float) -> Sent:
+async def attempt(
+    provider: Provider,
+    target: Target,
+    request: Request,
+    timeouts: Timeouts,
+    total_at_s: float,
+    key: Key | None = None,
+) -> Sent:
     """Send to one target and return once the answer may be handed on.
 
     A kept-alive connection that turns out to be closed is not the provider's failure: the request goes once more over a
     fresh one, if its body is still there. Raises UpstreamFault (with its provider), NoKey, or a ClientFault from the
     client's own upload.
     """
-    root, head, pieces = compose(provider, target, request)
+    root, head, pieces = compose(provider, target, request, key=key)
     limits = Limits(timeouts, request.streamed, total_at_s)
     try:
         # A body that cannot be sent again is not risked on a socket that the provider may be closing just now.

@@ -62,6 +62,11 @@ def _positive(config: Config, reader: Reader) -> None:
     values += [
         (("breaker", name), getattr(config.breaker, name)) for name in ("window", "open_for", "slow_first_event")
     ]
+    values += [
+        (("routes", index, "hedge", "after"), route.hedge.after)
+        for index, route in enumerate(config.routes)
+        if route.hedge is not None
+    ]
     for path, value in values:
         if value is not None and value <= 0 and reader.sound(path):
             reader.report(path, "must be above 0", "write a longer time" if "limits" not in path else "write a size")

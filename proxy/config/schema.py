@@ -217,10 +217,15 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is known of a target: `context` is its window in tokens."""
+    """What is known of a target.
+
+    `context`: its window in tokens. `modalities`: the kinds of call it answers; a request of another kind passes it by.
+    None: every kind.
+    """
 
     context: Annotated[int, Meta(ge=1)] | None = None
     price: Price | None = None
+    modalities: tuple[Literal["text", "embedding", "image", "audio", "video", "rerank", "realtime"], ...] | None = None
 
 
 PathGlob = Annotated[str, Meta(pattern=r"^[/*]", description="begin it with / or *, as in /v1/chat/*")]
@@ -246,8 +251,23 @@ class Step(msgspec.Struct, frozen=True):
     choices: tuple[tuple[Target, float], ...]
 
 
+class Hedge(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One attempt more at another target when the first is slow. It costs tokens twice, so it is off unless written.
+
+    `after`: how long the first event may take before. `extra_load`: hedges as a share of requests.
+    """
+
+    after: Seconds
+    extra_load: Annotated[float, Meta(gt=0, le=1)] = 0.02
+
+
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A rule of the policy: what it matches, and the chain of targets that answers."""
+    """A rule of the policy: what it matches, and the chain of targets that answers.
+
+    `deliver`: ``whole`` holds a stream back until it is complete, so that a cut one can still fall back.
+    `on_broken_stream`: what the client sees of a cut. `on_content_filter`: ``fallback`` asks the next target when a
+    provider's filter refused. `hedge`: see there.
+    """
 
     name: Name
     match: Match
@@ -258,6 +278,8 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     timeouts: RouteTimeouts = RouteTimeouts()
     deliver: Literal["live", "whole"] = "live"
     on_broken_stream: Literal["abort", "error_event"] = "abort"
+    on_content_filter: Literal["answer", "fallback"] = "answer"
+    hedge: Hedge | None = None
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 
@@ -16,13 +17,34 @@ def describe(source: KeySource) -> str:
     return f"environment variable {source.env}" if source.env is not None else f"file {source.file}"
 
 
+def key_id(provider: str, credential: bytes) -> str:
+    """A name for a provider's key that says nothing about it beyond which provider's it is."""
+    return f"{provider}:{hashlib.blake2b(credential, digest_size=6, person=b'fusebox-cooldown').hexdigest()}"
+
+
+class Key:
+    """One key. `id` may be shown; `secret` goes to its provider and nowhere else."""
+
+    __slots__ = ("id", "secret")
+
+    def __init__(self, provider: str, secret: bytes) -> None:
+        self.id = key_id(provider, secret)
+        self.secret = secret
+
+    def __repr__(self) -> str:
+        return f"<Key {self.id}>"
+
+
 class KeyRing:
     """The keys of one provider, taken in turn. What cannot be read is left out and named in `missing`."""
 
-    def __init__(self, sources: tuple[KeySource, ...], environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, sources: tuple[KeySource, ...], environment: Mapping[str, str] = os.environ, provider: str = ""
+    ) -> None:
         self._sources = sources
         self._environment = environment
-        self._keys: tuple[bytes, ...] = ()
+        self._provider = provider
+        self._keys: tuple[Key, ...] = ()
         self._next = 0
         self.missing: tuple[str, ...] = ()
         self.refresh()
@@ -33,13 +55,21 @@ class KeyRing:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def take(self) -> bytes | None:
+    def take(self) -> Key | None:
         """The next key in turn, or None when there is none."""
         keys = self._keys
         if not keys:
             return None
         self._next = (self._next + 1) % len(keys)
         return keys[self._next]
+
+    def turn(self) -> tuple[Key, ...]:
+        """All keys, the next one in turn first."""
+        keys = self._keys
+        if len(keys) < 2:
+            return keys
+        start = self._next = (self._next + 1) % len(keys)
+        return keys[start:] + keys[:start]
 
     def refresh(self) -> bool:
         """Read all sources again; whether anything changed. When none can be read, the last keys stay in use."""
@@ -49,7 +79,8 @@ class KeyRing:
                 keys.append(_read(source, self._environment))
             except (OSError, ValueError) as error:
                 missing.append(f"{describe(source)} {error.strerror if isinstance(error, OSError) else error}")
-        fresh = tuple(dict.fromkeys(keys))
+        known = {key.secret: key for key in self._keys}
+        fresh = tuple(known.get(secret) or Key(self._provider, secret) for secret in dict.fromkeys(keys))
         before = (self._keys, self.missing)
         # During a ConfigMap or Secret swap a file can be gone for an instant; an old key is better than none.
         if fresh or not self._keys:

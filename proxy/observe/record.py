@@ -25,6 +25,7 @@ class Record:
         "error",
         "error_code",
         "method",
+        "panic",
         "path",
         "ready_at",
         "request_id",
@@ -35,6 +36,7 @@ class Record:
         "status",
         "stream",
         "target",
+        "tried",
         "waited_s",
         "written_at",
     )
@@ -52,6 +54,8 @@ class Record:
         self.target: str | None = None
         self.skipped: list[str] | None = None
         self.attempts = 0
+        self.tried: list[dict[str, Any]] | None = None
+        self.panic = False
         self.status = 0
         self.error_code: str | None = None
         self.error: str | None = None
@@ -71,8 +75,9 @@ class Record:
         if plan.skipped:
             self.skipped = [f"{skip.target}: {skip.reason}" for skip in plan.skipped]
 
-    def answered(self, sent_at: float, connect_s: float) -> None:
-        """An answer is ready to be handed on; the request had been sent at `sent_at`, after `connect_s` of connecting."""
+    def answered(self, target: str, sent_at: float, connect_s: float) -> None:
+        """`target` has an answer ready; the request had been sent at `sent_at`, after `connect_s` of connecting."""
+        self.target = target
         self.ready_at = time.perf_counter()
         self.sent_at = sent_at
         self.waited_s += connect_s
@@ -106,8 +111,12 @@ class Record:
             fields["overhead_us"] = int(
                 (self.sent_at - self.started_at - self.waited_s + self.written_at - self.ready_at) * 1e6 + 0.5
             )
+        if self.tried:
+            fields["tried"] = self.tried
         if self.skipped:
             fields["skipped"] = self.skipped
+        if self.panic:
+            fields["panic"] = True
         if self.client_retry is not None and self.client_retry != "0":
             fields["client_retry"] = self.client_retry
         if self.error_code is not None:

@@ -14,10 +14,11 @@ from proxy.policy.match import Predicate, compile_match
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """A plan and the route's timeouts that hold for it."""
+    """A plan and the route's timeouts that hold for it. `route`: None for ``/p/``, which no route decides."""
 
     plan: Plan
     timeouts: Timeouts
+    route: Route | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Policy:
     """The routing part of a configuration, ready to decide.
 
     `formats`: which formats each provider offers. `header_names`: the lower-case names that any route asks for.
+    `modalities`: the kinds of call that a target's model answers, by ``provider/model``, where they are declared.
     `model_names`: the exact models that routes match, in order, for ``GET /v1/models``. `model_needed`: whether any
     route asks for the request's model, or replaces it.
     """
@@ -47,6 +49,7 @@ class Policy:
     routes: tuple[CompiledRoute, ...]
     formats: Mapping[str, frozenset[Format]]
     header_names: frozenset[str]
+    modalities: Mapping[str, frozenset[str]]
     model_names: tuple[str, ...]
     model_needed: bool
 
@@ -67,6 +70,9 @@ def compile_policy(config: Config) -> Policy:
         routes=routes,
         formats=formats,
         header_names=frozenset(name.lower() for route in config.routes for name in route.match.header),
+        modalities={
+            name: frozenset(model.modalities) for name, model in config.models.items() if model.modalities is not None
+        },
         model_names=tuple(dict.fromkeys(exact)),
         model_needed=any(compiled.replaces or compiled.route.match.model for compiled in routes),
     )
@@ -94,12 +100,28 @@ def decide(policy: Policy, facts: Facts, *, roll: float) -> Decision:
         )
     wanted = facts.endpoint.format
     decision = compiled.fixed.get(wanted) or Decision(
-        _plan(policy.formats, compiled.route, wanted, roll), compiled.timeouts
+        _plan(policy.formats, compiled.route, wanted, roll), compiled.timeouts, compiled.route
     )
+    if policy.modalities and facts.endpoint.modality is not None:
+        decision = _of_modality(policy, decision, facts, facts.endpoint.modality)
     if not decision.plan.targets:
         reasons = "; ".join(f"{skip.target}: {skip.reason}" for skip in decision.plan.skipped)
         raise NoRoute(f"route {compiled.route.name!r} has no target for this request: {reasons}")
     return decision
+
+
+def _of_modality(policy: Policy, decision: Decision, facts: Facts, wanted: str) -> Decision:
+    """`decision` without the targets whose models are declared to be of other modalities."""
+    plan = decision.plan
+    targets: list[Target] = []
+    skipped = list(plan.skipped)
+    for target in plan.targets:
+        declared = policy.modalities.get(f"{target.provider}/{target.model or facts.model}")
+        if declared is None or wanted in declared:
+            targets.append(target)
+        else:
+            skipped.append(Skipped(target, f"its model is declared for {', '.join(sorted(declared))}, not {wanted}"))
+    return msgspec.structs.replace(decision, plan=Plan(plan.route, tuple(targets), tuple(skipped)))
 
 
 def _compile_route(route: Route, timeouts: Timeouts, formats: Mapping[str, frozenset[Format]]) -> CompiledRoute:
@@ -109,7 +131,9 @@ def _compile_route(route: Route, timeouts: Timeouts, formats: Mapping[str, froze
         route=route,
         takes=compile_match(route.match),
         timeouts=own,
-        fixed={} if weighted else {wanted: Decision(_plan(formats, route, wanted, 0.0), own) for wanted in Format},
+        fixed={}
+        if weighted
+        else {wanted: Decision(_plan(formats, route, wanted, 0.0), own, route) for wanted in Format},
         replaces=any(target.model is not None for step in route.to for target, _ in step.choices),
     )
 

@@ -11,20 +11,21 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import msgspec
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from proxy.attempt.send import Request, Sent, attempt
+from proxy.attempt.chain import Walk
+from proxy.attempt.walk import Won
 from proxy.errors import FuseboxError, HeadersTooLarge
-from proxy.exchange import Facts, Plan, Target
+from proxy.exchange import Facts
 from proxy.observe.health import Health
 from proxy.observe.logs import Logger
 from proxy.observe.record import emit
-from proxy.policy.decide import Decision, decide
+from proxy.policy.decide import Decision
 from proxy.serve import models, realtime
+from proxy.serve.asking import decision_of, note, request_of, terms_of
 from proxy.serve.client import ClientConnection
-from proxy.serve.inbound import Inbound, complexity, model_outside_body, read_head, request_id, total_s
+from proxy.serve.inbound import Inbound, complexity, model_outside_body, read_head, request_id
 from proxy.serve.intake import Intake, at_once
 from proxy.serve.snapshot import Snapshot
 from proxy.serve.turn import Turn
@@ -84,12 +85,13 @@ class Handler:
         decision = self._decide(turn, inbound, facts)
         if inbound.upgrade:
             return await realtime.answer(turn, inbound, facts, decision)
-        # Attempt: until an answer may be handed on.
-        sent = await self._attempt(turn, inbound, body, facts, decision)
+        # Attempt: along the chain, until an answer may be handed on.
+        won = await self._attempt(turn, inbound, body, facts, decision)
         # The answer has begun, and may go on for minutes: nothing of the request is kept for it.
-        del inbound, body, facts, decision
+        del inbound, body, facts
         # Relay: bytes as they come. From the first of them on there is no other answer.
-        return await turn.relay(sent)
+        route = decision.route
+        return await turn.relay(won, error_event=route is not None and route.on_broken_stream == "error_event")
 
     def _head(self, turn: Turn) -> Inbound:
         record = turn.record
@@ -128,32 +130,17 @@ class Handler:
         return Facts(inbound.endpoint, inbound.method, inbound.path, model, body.stream, wanted, stated)
 
     def _decide(self, turn: Turn, inbound: Inbound, facts: Facts) -> Decision:
-        if inbound.provider is not None:
-            decision = Decision(Plan("passthrough", (Target(inbound.provider),)), turn.snapshot.config.timeouts)
-        else:
-            decision = decide(turn.snapshot.policy, facts, roll=self._roll())
+        decision = decision_of(turn.snapshot, inbound, facts, self._roll)
         turn.record.decided(decision.plan, facts.model)
         return decision
 
-    async def _attempt(self, turn: Turn, inbound: Inbound, body: RequestBody, facts: Facts, decision: Decision) -> Sent:
-        target = decision.plan.targets[0]
-        request = Request(
-            endpoint=inbound.endpoint,
-            method=inbound.method,
-            path=inbound.path,
-            query=inbound.query,
-            headers=inbound.headers,
-            body=body,
-            streamed=facts.stream,
-            interim=turn.interim,
-            passthrough=inbound.provider is not None,
-        )
-        timeouts = decision.timeouts
-        total = total_s(timeouts.total, inbound.headers.facts)
-        if total < timeouts.total:
-            timeouts = msgspec.structs.replace(timeouts, total=total)
-        turn.record.attempts = 1
-        provider = turn.snapshot.providers[target.provider]
-        sent = await attempt(provider, target, request, timeouts, self._loop.time() + total)
-        turn.record.answered(sent.written_at, sent.connect_s)
-        return sent
+    async def _attempt(self, turn: Turn, inbound: Inbound, body: RequestBody, facts: Facts, decision: Decision) -> Won:
+        request = request_of(inbound, body, streamed=facts.stream, interim=turn.interim)
+        terms = terms_of(turn.snapshot.config, decision, inbound, body, facts.model, self._loop.time())
+        walk = Walk(turn.snapshot.ground, decision.plan, request, terms, self._loop)
+        try:
+            won = await walk.answer()
+        finally:
+            note(turn.record, walk)
+        turn.record.answered(won.leave.label, won.sent.written_at, won.sent.connect_s)
+        return won

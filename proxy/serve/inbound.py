@@ -31,6 +31,7 @@ READ_HERE = frozenset(
         "transfer-encoding",
         "upgrade",
         "x-fusebox-complexity",
+        "x-fusebox-no-fallback",
         "x-fusebox-request-id",
         "x-fusebox-timeout-ms",
         "x-stainless-read-timeout",

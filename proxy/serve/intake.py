@@ -49,7 +49,7 @@ def at_once(content: StreamReader, headers: Mapping[str, str], endpoint: Endpoin
         return None
     body = content.read_nowait(-1)
     facts = payload.read(body)
-    return RequestBody(body, _JSON, facts.model, facts.stream, length=len(body))
+    return RequestBody(body, _JSON, facts.model, facts.stream, facts.tied, length=len(body))
 
 
 class Intake:
@@ -102,7 +102,7 @@ class Intake:
         if coding != "identity":
             return self._compressed(body, coding)
         facts = payload.read(body)
-        return RequestBody(body, carrier=_JSON, model=facts.model, stream=facts.stream, length=len(body))
+        return RequestBody(body, _JSON, facts.model, facts.stream, facts.tied, length=len(body))
 
     def _compressed(self, body: bytes | bytearray, coding: str) -> RequestBody:
         """A compressed body is looked into for the policy's sake. It goes on as it came, unless its model is replaced."""
@@ -120,7 +120,7 @@ class Intake:
         if inflate.unconsumed_tail:
             raise TooLarge(f"the request body is larger than limits.body ({self._body_max} bytes) once decompressed")
         facts = payload.read(plain)
-        return RequestBody(plain, carrier=_JSON, model=facts.model, stream=facts.stream, length=len(plain), packed=body)
+        return RequestBody(plain, _JSON, facts.model, facts.stream, facts.tied, length=len(plain), packed=body)
 
     async def _form(self, mark: bytes, *, insist: bool) -> RequestBody:
         """A form, held up to its model; what comes behind streams on, and may not name another model.

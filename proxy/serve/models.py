@@ -10,13 +10,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import orjson
 
-from proxy.attempt.send import Request, attempt
+from proxy.attempt.chain import Walk
 from proxy.errors import LocalFault, NoRoute, UpstreamFault
 from proxy.exchange import Format
 from proxy.policy.decide import Decision, Policy
-from proxy.serve.inbound import Inbound, total_s
+from proxy.serve.asking import note, request_of, terms_of
+from proxy.serve.inbound import Inbound
 from proxy.serve.turn import Turn
 from proxy.upstream.answer import Answer, Lines
 from proxy.wire.body import RequestBody
@@ -62,28 +64,29 @@ def _entry(name: str, wanted: Format) -> dict[str, Any]:
 async def _provider_list(turn: Turn, inbound: Inbound, decision: Decision) -> dict[str, Any] | None:
     """The provider's list; None when it answered with something else, such as a refusal of the key."""
     lines = [line for line in inbound.headers.raw if line[0].lower() != b"accept-encoding"]
-    request = Request(
-        endpoint=inbound.endpoint,
-        method="GET",
-        path=inbound.path,
-        query=inbound.query,
-        headers=read_request([*lines, (b"Accept-Encoding", b"identity")], frozenset()),
-        body=RequestBody(),
-        streamed=False,
+    plain = msgspec.structs.replace(
+        inbound, method="GET", headers=read_request([*lines, (b"Accept-Encoding", b"identity")], frozenset())
     )
-    target = decision.plan.targets[0]
-    total_at = asyncio.get_running_loop().time() + total_s(decision.timeouts.total, inbound.headers.facts)
-    turn.record.attempts = 1
-    sent = await attempt(turn.snapshot.providers[target.provider], target, request, decision.timeouts, total_at)
+    loop = asyncio.get_running_loop()
+    body = RequestBody()
+    terms = terms_of(turn.snapshot.config, decision, inbound, body, None, loop.time())
+    walk = Walk(turn.snapshot.ground, decision.plan, request_of(plain, body, streamed=False), terms, loop)
     try:
-        body = await _Collected(sent.answer).whole()
+        won = await walk.answer()
     finally:
-        if not sent.answer.complete:
-            sent.answer.source.abort()
-    if sent.answer.status != 200 or body is None or find(sent.answer.lines, b"content-encoding") is not None:
+        note(turn.record, walk)
+    answer = won.sent.answer
+    turn.record.target = won.leave.label
+    try:
+        listed = await _Collected(answer).whole()
+    finally:
+        won.finish()
+        if not answer.complete:
+            answer.source.abort()
+    if answer.status != 200 or listed is None or find(answer.lines, b"content-encoding") is not None:
         return None
     try:
-        found = orjson.loads(body)
+        found = orjson.loads(listed)
     except orjson.JSONDecodeError:
         return None
     if not isinstance(found, dict) or not isinstance(found.get("data"), list):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from typing import Literal
 
 from proxy.errors import FuseboxError
@@ -23,14 +24,34 @@ Framing = Literal["none", "length", "chunked", "close"]
 class Relay:
     """Hands one answer to one client."""
 
-    __slots__ = ("_answer", "_chunked", "_done", "_transport", "body_bytes", "fault", "framing", "keep_alive")
+    __slots__ = (
+        "_answer",
+        "_chunked",
+        "_done",
+        "_end",
+        "_last_event",
+        "_transport",
+        "body_bytes",
+        "fault",
+        "framing",
+        "keep_alive",
+    )
 
     def __init__(
-        self, transport: asyncio.Transport, answer: Answer, *, http10: bool, keep_alive: bool, head_only: bool
+        self,
+        transport: asyncio.Transport,
+        answer: Answer,
+        *,
+        http10: bool,
+        keep_alive: bool,
+        head_only: bool,
+        last_event: Callable[[FuseboxError], bytes] | None = None,
     ) -> None:
         self._transport = transport
         self._answer = answer
         self._done: asyncio.Future[None] | None = None
+        self._last_event = last_event
+        self._end = b""
         self.framing = _framing(answer, http10=http10, head_only=head_only)
         self._chunked = self.framing == "chunked"
         self.keep_alive = keep_alive and self.framing != "close"
@@ -64,6 +85,8 @@ class Relay:
         body = b"" if self.framing == "none" else answer.held[0] if len(answer.held) == 1 else b"".join(answer.held)
         answer.held.clear()
         self.body_bytes = len(body)
+        if self._last_event is not None:
+            self._end = body[-4:]
         if self._transport.is_closing():
             pass  # the client has hung up; the cancellation is on its way
         elif self._chunked:
@@ -93,6 +116,8 @@ class Relay:
             self.gone()
             return
         self.body_bytes += len(span)
+        if self._last_event is not None:
+            self._end = (self._end + span[-4:])[-4:]
         if self._chunked:
             self._transport.write(b"%x\r\n%b\r\n" % (len(span), span))
         elif self.framing != "none":
@@ -109,6 +134,11 @@ class Relay:
         self.fault = fault
         # First of all: the close below cancels whoever waits, which must not be taken for the client's hanging up.
         self._wake()
+        # An error event only between two others: inside one, SDKs fail to parse the pieces instead of reporting it.
+        between = self._end.endswith(_BOUNDARIES) and self._chunked and not self._transport.is_closing()
+        if self._last_event is not None and between:
+            event = self._last_event(fault)
+            self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
         # What was passed on already should still arrive; then the connection ends short of its framing.
         if self.framing == "close":
             # A close would look like the end of such a body. Only a reset says otherwise.
@@ -139,6 +169,10 @@ class Relay:
         """The client reads again."""
         if not self._answer.complete and self._answer.fault is None:
             self._answer.source.resume()
+
+
+_BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\r")
+"""What may end an event (WHATWG HTML section 9.2.6)."""
 
 
 def _framing(answer: Answer, *, http10: bool, head_only: bool) -> Framing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from proxy.attempt.walk import Ground
 from proxy.config.schema import Config
 from proxy.policy.decide import Policy
 from proxy.upstream.provider import Provider
@@ -14,13 +15,14 @@ from proxy.upstream.provider import Provider
 class Snapshot:
     """A configuration in force: as written, as policy, as providers.
 
-    `own`: the authorities the data port answers to. `header_names`: the lower-case request headers that are read, by the
-    policy's matches or by Fusebox itself.
+    `ground`: what attempts are made with. `own`: the authorities the data port answers to. `header_names`: the lower-case
+    request headers that are read, by the policy's matches or by Fusebox itself.
     """
 
     config: Config
     policy: Policy
     providers: Mapping[str, Provider]
+    ground: Ground
     own: frozenset[str]
     header_names: frozenset[str]
     loopback: bool

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from proxy.attempt.send import Sent
-from proxy.errors import FuseboxError, Refused
+from proxy.attempt.classify import classify
+from proxy.attempt.outcomes import Verdict
+from proxy.attempt.walk import Won
+from proxy.errors import FuseboxError, Refused, UpstreamFault
 from proxy.exchange import Format
 from proxy.observe.health import Health
 from proxy.observe.record import Record
@@ -88,9 +91,13 @@ class Turn:
         if status != 100 and not self.http10:
             self._write(status_line(status, reason) + block(lines) + b"\r\n")
 
-    async def relay(self, sent: Sent) -> bool:
-        """Hand the provider's answer on, to its end; whether the connection may be kept. Raises the fault that cut it."""
-        answer, record = sent.answer, self.record
+    async def relay(self, won: Won, *, error_event: bool = False) -> bool:
+        """Hand an answer on, to its end; whether the connection may be kept. Raises the fault that cut it.
+
+        `error_event`: before a cut stream is cut here, too, an event says so, if it falls between two others.
+        """
+        sent, record = won.sent, self.record
+        answer = sent.answer
         record.status = answer.status
         relay = Relay(
             self.transport,
@@ -98,7 +105,9 @@ class Turn:
             http10=self.http10,
             keep_alive=self.keep_alive and self.body_is_here,
             head_only=self.head.method == "HEAD",
+            last_event=partial(self._error_event, won) if error_event and answer.watch is not None else None,
         )
+        broke: str | None = None
         try:
             if not answer.complete:
                 self.connection.flow = relay
@@ -109,13 +118,27 @@ class Turn:
                 if self.connection.writing_paused:
                     relay.pause()
                 await relay.finished()
+        except UpstreamFault as fault:
+            outcome = classify(fault, sent=True)
+            if outcome.verdict is Verdict.FAILURE:
+                broke = outcome.reason
+            raise fault.at(won.leave.provider.where) from None
         finally:
+            won.finish(broke)
             record.body_out = relay.body_bytes
             if not answer.complete:
                 answer.source.abort()
             if sent.upload is not None:
                 await sent.release()
         return relay.keep_alive and not self._health.draining  # which may have begun since the head said otherwise
+
+    def _error_event(self, won: Won, fault: FuseboxError) -> bytes:
+        """`fault` as an event of the client's format."""
+        if isinstance(fault, UpstreamFault):
+            fault.at(won.leave.provider.where)
+        data = error_body(fault, self.format, self.record.request_id)
+        name = b"event: error\n" if self.format is Format.ANTHROPIC else b""
+        return b"%bdata: %b\n\n" % (name, data)
 
     def own_lines(self) -> bytes:
         """The ``x-fusebox-*`` lines of a provider's answer."""

@@ -50,15 +50,22 @@ class Source(Protocol):
 
 
 class Answer:
-    """One response. Written by its connection (`on_*`), read by the attempt and the relay."""
+    """One response. Written by its connection (`on_*`), read by the attempt and the relay.
+
+    Times are of the loop's clock, in seconds, 0.0 before they came: `asked_s` (the request had gone out), `head_s`,
+    `first_event_s`. `block`: the header lines that go on, as they go on the wire.
+    """
 
     __slots__ = (
+        "_any",
         "_interim",
         "_sink",
         "_waiter",
+        "asked_s",
         "block",
         "complete",
         "content_length",
+        "content_type",
         "fault",
         "first_event_s",
         "head_s",
@@ -79,6 +86,7 @@ class Answer:
         self.reason = b""
         self.lines: Lines = []
         self.block = b""
+        self.content_type = b""
         self.trailers: Lines = []
         self.content_length: int | None = None
         self.complete = False
@@ -86,8 +94,10 @@ class Answer:
         self.watch: Watch | None = None
         self.held: list[bytes] = []
         self.held_bytes = 0
+        self.asked_s = 0.0
         self.head_s = 0.0
         self.first_event_s = 0.0
+        self._any = False
         self._sink: Sink | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -99,6 +109,18 @@ class Answer:
                 await self._waiter
             finally:
                 self._waiter = None
+        if self.fault is not None:
+            raise self.fault
+
+    async def more(self) -> None:
+        """Wait for further bytes of an answer that is held back, or for its end. Raises the fault that came instead."""
+        if self.fault is None and not self.complete:
+            self._any = True
+            self._waiter = self.source.future()
+            try:
+                await self._waiter
+            finally:
+                self._any, self._waiter = False, None
         if self.fault is not None:
             raise self.fault
 
@@ -119,6 +141,7 @@ class Answer:
         self.reason = reason
         self.lines = lines
         self.block = headers.block
+        self.content_type = headers.content_type
         self.content_length = None if headers.chunked else headers.length
         if headers.events:
             self.watch = Watch()
@@ -135,6 +158,8 @@ class Answer:
         self.held_bytes += len(span)
         if not self.first_event_s and (event or self.held_bytes >= HELD_MAX):
             self.first_event_s = now_s
+            self._wake()
+        elif self._any:
             self._wake()
         return event
 

@@ -152,6 +152,8 @@ class Connection(asyncio.BaseProtocol):
         """The request has gone out whole: from here the provider's time counts."""
         self._sent = True
         now = self._sent_at = self._loop.time()
+        if self._answer is not None:
+            self._answer.asked_s = now
         limits = self._limits
         if limits is None or self._answer is None or self._head_done:
             return

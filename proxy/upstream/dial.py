@@ -70,7 +70,8 @@ async def dial(
         kind = "tls" if stage[0] == _HANDSHAKE else "tcp" if proxy is None else "proxy"
         # asyncio puts words of its own, and the address, in place of what the system says.
         detail = os.strerror(error.errno) if error.errno else str(error) or "the connection was closed"
-        raise ConnectFailed(kind, f"no connection: {detail}, while {stage[0]}") from None
+        refused = kind == "tcp" and error.errno in (errno.ECONNREFUSED, errno.ECONNRESET)
+        raise ConnectFailed(kind, f"no connection: {detail}, while {stage[0]}", refused=refused) from None
 
 
 _HANDSHAKE = "the TLS handshake"

@@ -8,7 +8,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from proxy.config import schema
-from proxy.config.secrets import KeyRing, describe
+from proxy.config.secrets import Key, KeyRing, describe
 from proxy.errors import NoKey, Where
 from proxy.exchange import Format
 from proxy.upstream.dial import Origin
@@ -90,35 +90,52 @@ class Provider:
         return Root(root.pool, "", root.host_line, root.auth, root.where, "")
 
     @property
+    def where(self) -> Where:
+        """Its name and, of its origins, the first."""
+        return next(iter(self._roots.values())).where
+
+    @property
     def offers(self) -> frozenset[Format]:
         """The formats it can be asked in."""
         return frozenset(self._roots)
 
-    def credential_lines(self, auth: Auth) -> tuple[tuple[bytes, bytes], ...]:
-        """The header lines that carry the provider's own key; none when it has no keys of its own.
+    def no_key(self) -> NoKey:
+        """What to say when keys are declared but none can be read."""
+        missing = self.ring.missing if self.ring is not None else ()
+        return NoKey(self.name, "; ".join(missing) or "; ".join(map(describe, self.config.keys.sources)))
+
+    def credential(self, auth: Auth, key: Key | None = None) -> bytes:
+        """The header line that carries `key`, or the next of the provider's own; empty when it has none of its own.
 
         Raises NoKey when keys are declared but none can be read.
         """
         if self.ring is None:
-            return ()
-        key = self.ring.take()
+            return b""
+        key = key or self.ring.take()
         if key is None:
-            raise NoKey(self.name, "; ".join(self.ring.missing) or "; ".join(map(describe, self.config.keys.sources)))
+            raise self.no_key()
         if auth == "bearer":
-            return ((b"Authorization", b"Bearer " + key),)
-        return ((auth.encode(), key),)
+            return b"Authorization: Bearer %b\r\n" % key.secret
+        return b"%b: %b\r\n" % (auth.encode(), key.secret)
 
-    def request_head(self, root: Root, opening: bytes, headers: wire_headers.RequestHeaders, framing: bytes) -> bytes:
+    def request_head(
+        self,
+        root: Root,
+        opening: bytes,
+        headers: wire_headers.RequestHeaders,
+        framing: bytes,
+        key: Key | None = None,
+    ) -> bytes:
         """A request head up to and with its empty line; `opening`: its first lines, of `root`. Raises NoKey.
 
-        `framing`: the lines that say how the body is delimited, or that ask for an upgrade.
+        `framing`: the lines that say how the body is delimited, or that ask for an upgrade. `key`: see `credential`.
         """
-        own = self.credential_lines(root.auth)
+        own = self.credential(root.auth, key)
         proxy = root.pool.proxy
         if proxy is not None and proxy.authorization is not None and root.pool.origin.scheme == "http":
-            own += ((b"Proxy-Authorization", proxy.authorization),)
+            own += b"Proxy-Authorization: %b\r\n" % proxy.authorization
         lines = headers.block(credentials=True) if self._passes_credentials else headers.plain
-        return b"".join((opening, lines, wire_headers.block(own) if own else b"", framing, b"\r\n"))
+        return b"".join((opening, lines, own, framing, b"\r\n"))
 
 
 def _root(name: str, url: str, ca: str | None, auth: Auth, strip: str, pool_of: PoolOf) -> Root:

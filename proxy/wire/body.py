@@ -18,7 +18,8 @@ class RequestBody(msgspec.Struct):
     """The body of one request. `held` is in memory; `rest`, if any, is still to come from the client.
 
     `length` is the whole body's length as the client declared it, None when it is chunked. Only a body without a rest
-    can be sent again. `stream`: the body asks for an event stream. `packed`: the body as it came, when that was
+    can be sent again. `stream`: the body asks for an event stream. `tied`: it goes on from an object that lives at one
+    provider. `packed`: the body as it came, when that was
     compressed; `held` is then what it unpacks to. `spans`: where the model stands, once somebody has looked.
     """
 
@@ -26,6 +27,7 @@ class RequestBody(msgspec.Struct):
     carrier: Carrier = Carrier.NONE
     model: str | None = None
     stream: bool = False
+    tied: bool = False
     spans: list[tuple[int, int]] | None = None
     length: int | None = None
     rest: AsyncIterator[bytes] | None = None

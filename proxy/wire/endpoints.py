@@ -14,28 +14,28 @@ _OPENAI = Format.OPENAI
 _ANTHROPIC = Format.ANTHROPIC
 
 
-def _openai(name: str, carrier: Carrier) -> Endpoint:
-    return Endpoint(name, _OPENAI, carrier)
+def _openai(name: str, carrier: Carrier, modality: str | None) -> Endpoint:
+    return Endpoint(name, _OPENAI, carrier, modality=modality)
 
 
 _INFERENCE = {
-    "/v1/chat/completions": _openai("chat.completions", Carrier.JSON),
-    "/v1/completions": _openai("completions", Carrier.JSON),
-    "/v1/responses": _openai("responses", Carrier.JSON),
-    "/v1/responses/input_tokens": _openai("responses.input_tokens", Carrier.JSON),
-    "/v1/embeddings": _openai("embeddings", Carrier.JSON),
-    "/v1/moderations": _openai("moderations", Carrier.JSON),
-    "/v1/rerank": _openai("rerank", Carrier.JSON),
-    "/v1/images/generations": _openai("images.generations", Carrier.JSON),
-    "/v1/images/edits": _openai("images.edits", Carrier.MULTIPART),
-    "/v1/images/variations": _openai("images.variations", Carrier.MULTIPART),
-    "/v1/audio/speech": _openai("audio.speech", Carrier.JSON),
-    "/v1/audio/transcriptions": _openai("audio.transcriptions", Carrier.MULTIPART),
-    "/v1/audio/translations": _openai("audio.translations", Carrier.MULTIPART),
-    "/v1/videos": _openai("videos", Carrier.MULTIPART),
-    "/v1/realtime": _openai("realtime", Carrier.QUERY),
-    "/v1/messages": Endpoint("messages", _ANTHROPIC, Carrier.JSON),
-    "/v1/messages/count_tokens": Endpoint("messages.count_tokens", _ANTHROPIC, Carrier.JSON),
+    "/v1/chat/completions": _openai("chat.completions", Carrier.JSON, "text"),
+    "/v1/completions": _openai("completions", Carrier.JSON, "text"),
+    "/v1/responses": _openai("responses", Carrier.JSON, "text"),
+    "/v1/responses/input_tokens": _openai("responses.input_tokens", Carrier.JSON, "text"),
+    "/v1/embeddings": _openai("embeddings", Carrier.JSON, "embedding"),
+    "/v1/moderations": _openai("moderations", Carrier.JSON, None),
+    "/v1/rerank": _openai("rerank", Carrier.JSON, "rerank"),
+    "/v1/images/generations": _openai("images.generations", Carrier.JSON, "image"),
+    "/v1/images/edits": _openai("images.edits", Carrier.MULTIPART, "image"),
+    "/v1/images/variations": _openai("images.variations", Carrier.MULTIPART, "image"),
+    "/v1/audio/speech": _openai("audio.speech", Carrier.JSON, "audio"),
+    "/v1/audio/transcriptions": _openai("audio.transcriptions", Carrier.MULTIPART, "audio"),
+    "/v1/audio/translations": _openai("audio.translations", Carrier.MULTIPART, "audio"),
+    "/v1/videos": _openai("videos", Carrier.MULTIPART, "video"),
+    "/v1/realtime": _openai("realtime", Carrier.QUERY, "realtime"),
+    "/v1/messages": Endpoint("messages", _ANTHROPIC, Carrier.JSON, modality="text"),
+    "/v1/messages/count_tokens": Endpoint("messages.count_tokens", _ANTHROPIC, Carrier.JSON, modality="text"),
 }
 """Calls that carry a model and leave nothing behind at the provider: any target of a chain may answer them."""
 

@@ -170,6 +170,7 @@ class ResponseHeaders(msgspec.Struct, frozen=True):
     length: int | None
     chunked: bool
     events: bool
+    content_type: bytes = b""
 
 
 class Sense(IntEnum):
@@ -218,6 +219,7 @@ def read_response(headers: RawHeaders) -> ResponseHeaders:
     parts: list[bytes] = []
     length: int | None = None
     chunked = events = encoded = named = False
+    content_type = b""
     senses = _SENSES
     for name, value in headers:
         sense = senses.get(name)
@@ -228,6 +230,7 @@ def read_response(headers: RawHeaders) -> ResponseHeaders:
         elif sense is _LENGTH:
             length = int(value)
         elif sense is _TYPE:
+            content_type = value
             events = value[:17].lower() == b"text/event-stream"
         elif sense is _CODING:
             encoded = value.strip().lower() != b"identity"
@@ -244,7 +247,7 @@ def read_response(headers: RawHeaders) -> ResponseHeaders:
         parts += (name, b": ", value, b"\r\n")
     # Rare: a Connection line that names others.
     kept = end_to_end(headers) if named else b"".join(parts)
-    return ResponseHeaders(kept, length, chunked, events and not encoded)
+    return ResponseHeaders(kept, length, chunked, events and not encoded, content_type)
 
 
 def end_to_end(headers: RawHeaders) -> bytes:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import msgspec
 import orjson
@@ -32,9 +33,15 @@ MODEL_MAX = 1024
 
 
 class _Model(msgspec.Struct):
-    """The model alone, for a request whose other members are not of the expected types."""
+    """The model and what the request goes on from, for one whose other members are not of the expected types."""
 
     model: str | None = None
+    previous_response_id: Any = None
+    conversation: Any = None
+
+    @property
+    def tied(self) -> bool:
+        return self.previous_response_id is not None or self.conversation is not None
 
 
 class _Head(_Model):
@@ -52,29 +59,32 @@ class JsonFacts(msgspec.Struct, frozen=True):
 
     model: str | None
     stream: bool
+    tied: bool = False
+    """The request goes on from an object that lives at one provider (OpenAI's Responses API)."""
 
 
 def read(body: Body) -> JsonFacts:
     """Read a request body. Raises BadRequest when it is not a JSON object, or when `model` is not a string."""
     try:
         head = _HEAD.decode(body)
-        model, stream = head.model, head.stream is True
+        model, stream, tied = head.model, head.stream is True, head.tied
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        model, stream = _read_unusual(body, error)
+        model, stream, tied = _read_unusual(body, error)
     if model is None:
-        return JsonFacts(None, stream)
+        return JsonFacts(None, stream, tied)
     if not model:
         raise BadRequest("`model` is an empty string; name a model", param="model")
     if len(model) > MODEL_MAX:
         raise BadRequest(f"`model` is longer than {MODEL_MAX} characters", param="model")
-    return JsonFacts(model, stream)
+    return JsonFacts(model, stream, tied)
 
 
-def _read_unusual(body: Body, error: Exception) -> tuple[str | None, bool]:
-    """Model and stream of a body that is not as expected. A `stream` of another type is the provider's to judge."""
+def _read_unusual(body: Body, error: Exception) -> tuple[str | None, bool, bool]:
+    """Model, stream and tied of a body that is not as expected. A `stream` of another type is the provider's to judge."""
     if isinstance(error, msgspec.ValidationError):
         try:
-            return _MODEL.decode(body).model, False
+            found_model = _MODEL.decode(body)
+            return found_model.model, False, found_model.tied
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as another:
             error = another
     if isinstance(error, msgspec.ValidationError):
@@ -103,7 +113,7 @@ _LENIENT_MAX = 4 * 1024 * 1024
 """Bytes up to which a body that msgspec refuses is read once more; above it the slow reader would hold up other streams."""
 
 
-def _read_leniently(body: Body) -> tuple[str | None, bool] | None:
+def _read_leniently(body: Body) -> tuple[str | None, bool, bool] | None:
     """Python's own writer emits lone surrogates and NaN, and some providers take them: that is not ours to refuse.
 
     None when the body is no JSON object even so. Decoded here, as `json.loads` would take bytes in UTF-16 as well, in
@@ -120,7 +130,8 @@ def _read_leniently(body: Body) -> tuple[str | None, bool] | None:
         return None
     if model is not None:
         encode_model(model)
-    return model, document.get("stream") is True
+    tied = document.get("previous_response_id") is not None or document.get("conversation") is not None
+    return model, document.get("stream") is True, tied
 
 
 def _reason(body: Body, error: Exception) -> str:

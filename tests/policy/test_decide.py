@@ -110,7 +110,9 @@ def test_fixed_plans_are_those_that_would_be_made(routes: list[Route], asked: Fa
         weighted = any(len(one.choices) > 1 for one in compiled.route.to)
         assert bool(compiled.fixed) is not weighted
         for wanted, decision in compiled.fixed.items():
-            assert decision == Decision(_plan(made.formats, compiled.route, wanted, roll), compiled.timeouts)
+            assert decision == Decision(
+                _plan(made.formats, compiled.route, wanted, roll), compiled.timeouts, compiled.route
+            )
     first = outcome(made, asked, roll)
     if isinstance(first, Decision) and any(
         compiled.fixed for compiled in made.routes if compiled.route.name == first.plan.route

@@ -14,6 +14,7 @@ OWN_KEY = "sk-own-key-of-the-provider"
 CLIENT_KEY = "sk-key-of-the-client"
 
 CONFIG = """
+retry: {{attempts: 0}}
 providers:
   main:
     base_url: http://127.0.0.1:{port}/base/v1
@@ -68,6 +69,7 @@ async def process(provider: Upstream, tmp_path_factory: pytest.TempPathFactory) 
 async def fusebox(process: Fusebox, provider: Upstream) -> AsyncIterator[Fusebox]:
     """The same, nothing left over from the test before; afterwards it must still be there."""
     provider.forget()
+    await process.forget()
     yield process
     assert process.process.returncode is None, process.errors.decode()
 

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.harness import Client, Exchange, Fusebox, Upstream, chat, ok, request
@@ -255,7 +255,12 @@ async def test_any_response_arrives_as_it_was(
     framing: str,
     cuts: list[int],
 ) -> None:
-    """Status, reason, end-to-end header lines and body bytes, in every framing."""
+    """Status, reason, end-to-end header lines and body bytes, in every framing.
+
+    But for a success without a body: it is none for an inference call (docs/failure-modes.md).
+    """
+    assume(body or status not in (200, 201, 202))
+    await fusebox.forget()  # what this status made of the provider or its key
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     head = f"HTTP/1.1 {status} {reason}\r\n{lines}".encode("latin-1")
     async with Client(fusebox.port) as own:
@@ -298,14 +303,14 @@ async def test_hop_by_hop_lines_of_a_response_end_here(client: Client, upstream:
     exchange = await upstream.next()
     await exchange.answer(
         b"HTTP/1.1 200 OK\r\nConnection: X-Gone, keep-alive\r\nX-Gone: 1\r\nKeep-Alive: timeout=9\r\nSet-Cookie: a=1\r\n"
-        b"set-cookie: b=2\r\nSet-Cookie: a=1\r\nContent-Length: 0\r\n\r\n"
+        b"set-cookie: b=2\r\nSet-Cookie: a=1\r\nContent-Length: 1\r\n\r\n1"
     )
     response = await client.response()
     assert response.head.headers[:4] == [
         (b"Set-Cookie", b"a=1"),
         (b"set-cookie", b"b=2"),
         (b"Set-Cookie", b"a=1"),
-        (b"Content-Length", b"0"),
+        (b"Content-Length", b"1"),
     ]
     assert {name.lower() for name, _ in response.head.headers[4:]} == {
         b"x-fusebox-route",

@@ -62,7 +62,8 @@ OPENAI, ANTHROPIC = Format.OPENAI, Format.ANTHROPIC
 )
 def test_openai_paths(method: str, path: str, name: str, carrier: str, stored: bool) -> None:
     """Inference may be answered by any target; objects live at one provider; the rest is passed on."""
-    assert classify(method, path, anthropic_header=False) == Endpoint(name, OPENAI, Carrier(carrier), stored)
+    found = classify(method, path, anthropic_header=False)
+    assert found == Endpoint(name, OPENAI, Carrier(carrier), stored, found.modality)
 
 
 @pytest.mark.parametrize("header", [True, False])
@@ -77,7 +78,8 @@ def test_openai_paths(method: str, path: str, name: str, carrier: str, stored: b
 )
 def test_anthropic_paths(header: bool, method: str, path: str, name: str, carrier: str, stored: bool) -> None:
     """They are Anthropic's with its header and without."""
-    assert classify(method, path, anthropic_header=header) == Endpoint(name, ANTHROPIC, Carrier(carrier), stored)
+    found = classify(method, path, anthropic_header=header)
+    assert found == Endpoint(name, ANTHROPIC, Carrier(carrier), stored, found.modality)
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/claude", "/v1/files", "/v1/skills/s1", "/v1/other"])
@@ -109,3 +111,23 @@ def test_any_path_is_something(method: str, path: str, header: bool) -> None:
     assert not endpoint.stored or endpoint.carrier is Carrier.NONE
     assert endpoint.carrier is not Carrier.JSON or method == "POST"
     assert (endpoint.carrier is Carrier.PATH) <= (endpoints.model_in_path("/v1/" + path) is not None)
+
+
+@pytest.mark.parametrize(
+    ("path", "modality"),
+    [
+        ("/v1/chat/completions", "text"),
+        ("/v1/messages", "text"),
+        ("/v1/responses", "text"),
+        ("/v1/embeddings", "embedding"),
+        ("/v1/images/edits", "image"),
+        ("/v1/audio/transcriptions", "audio"),
+        ("/v1/videos", "video"),
+        ("/v1/rerank", "rerank"),
+        ("/v1/moderations", None),
+        ("/v1/made/up", None),
+    ],
+)
+def test_modalities(path: str, modality: str | None) -> None:
+    """Which kind of model a call takes, where that is known."""
+    assert classify("POST", path, anthropic_header=False).modality == modality

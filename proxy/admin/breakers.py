@@ -1,0 +1,139 @@
+"""``/api/breakers``: what the breakers and cool-downs know, and the few things that a person may do to them.
+
+Reading is free. Changing takes a caller on this machine, a Host that names it and a JSON body: a web page that is open
+in somebody's browser can send none of these together (another site's page cannot name the host, nor send JSON unasked).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal
+
+import msgspec
+import orjson
+from aiohttp import web
+from msgspec import Meta
+
+from proxy.attempt.breaker import Breaker
+from proxy.attempt.guards import Guard, Guards
+from proxy.observe.logs import Logger
+
+Action = Literal["force_open", "release", "disable", "enable", "reset"]
+
+
+class Order(msgspec.Struct, forbid_unknown_fields=True):
+    """What to do. `for_s`: seconds to hold a circuit open; without them, until released. `model`: one target's breaker."""
+
+    action: Action
+    for_s: Annotated[float, Meta(gt=0)] | None = None
+    model: str | None = None
+
+
+def add_routes(app: web.Application, guards: Callable[[], Guards], logger: Logger) -> None:
+    """Add the paths to the admin application. `guards`: those in force when it is asked."""
+
+    async def read_all(request: web.Request) -> web.Response:
+        now = guards()
+        return _json(
+            {
+                "breakers": [one for guard in now for one in _shown(guard)],
+                "cooldowns": [msgspec.to_builtins(one) for one in now.cooldowns.snapshot()],
+                "uplink_down": now.uplink.down,
+            }
+        )
+
+    async def read_one(request: web.Request) -> web.Response:
+        guard = _named(guards(), request)
+        return _json(_of_provider(guards(), guard))
+
+    async def order(request: web.Request) -> web.Response:
+        _from_here(request)
+        now = guards()
+        guard = _named(now, request)
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=Order)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _refusal(400, f'not understood: {error}; send {{"action": "reset"}} or the like') from None
+        _carry_out(wanted, guard.breaker(wanted.model))
+        if wanted.action == "reset":
+            now.cooldowns.forget(guard.name)
+        logger.warning(
+            "breaker_order", provider=guard.name, model=wanted.model, action=wanted.action, for_s=wanted.for_s
+        )
+        return _json(_of_provider(now, guard))
+
+    app.router.add_get("/api/breakers", read_all)
+    app.router.add_get("/api/breakers/{provider}", read_one)
+    app.router.add_post("/api/breakers/{provider}", order)
+
+
+def _carry_out(wanted: Order, breaker: Breaker) -> None:
+    match wanted.action:
+        case "force_open":
+            breaker.force_open(math.inf if wanted.for_s is None else wanted.for_s)
+        case "release":
+            if not breaker.release():
+                raise _refusal(409, f"the breaker of {breaker.label} is not forced open")
+        case "disable":
+            breaker.disable()
+        case "enable":
+            breaker.enable()
+        case "reset":
+            breaker.reset()
+
+
+def _of_provider(guards: Guards, guard: Guard) -> dict[str, Any]:
+    cooling = guards.cooldowns.snapshot()
+    return {
+        "breakers": _shown(guard),
+        "cooldowns": [msgspec.to_builtins(one) for one in cooling if one.key.partition(":")[0] == guard.name],
+        "under_way": guard.places.taken,
+        "max_concurrency": guard.places.limit,
+    }
+
+
+def _shown(guard: Guard) -> list[dict[str, Any]]:
+    shown = []
+    for breaker in guard.breakers():
+        snapshot = breaker.snapshot()
+        until = None
+        if snapshot.retry_in_s:
+            until = (datetime.now(UTC) + timedelta(seconds=snapshot.retry_in_s)).isoformat(timespec="milliseconds")
+        shown.append({**msgspec.to_builtins(snapshot), "counts": snapshot.counts._asdict(), "until": until})
+    return shown
+
+
+def _named(guards: Guards, request: web.Request) -> Guard:
+    name = request.match_info["provider"]
+    guard = guards.get(name)
+    if guard is None:
+        raise _refusal(404, f"no provider {name!r}: there are {', '.join(one.name for one in guards)}")
+    return guard
+
+
+def _from_here(request: web.Request) -> None:
+    """Raises 403 or 415 for a request that may not change anything."""
+    if not _is_loopback(request.remote or "") or not _is_loopback(request.host.rsplit(":", 1)[0].strip("[]")):
+        raise _refusal(403, "only callers on this machine may change a breaker (kubectl port-forward makes you one)")
+    if request.content_type != "application/json":
+        raise _refusal(415, "send the order as application/json")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
+
+
+def _refusal(status: int, text: str) -> web.HTTPException:
+    kinds = {400: web.HTTPBadRequest, 403: web.HTTPForbidden, 404: web.HTTPNotFound, 409: web.HTTPConflict}
+    kind = kinds.get(status, web.HTTPUnsupportedMediaType)
+    return kind(body=orjson.dumps({"error": text}), content_type="application/json")

@@ -1,0 +1,158 @@
+"""Leave to make an attempt: the key, the place and the permit that it takes, or the reason why there is none."""
+
+from __future__ import annotations
+
+import math
+
+from proxy.attempt.breaker import BreakerOpen
+from proxy.attempt.cooldown import Reason
+from proxy.attempt.send import Request
+from proxy.attempt.uplink import needs_way_out
+from proxy.attempt.walk import Ground, Leave, Terms
+from proxy.config.secrets import Key, key_id
+from proxy.errors import FuseboxError
+from proxy.exchange import Target
+from proxy.upstream.provider import Provider
+from proxy.wire.headers import CREDENTIALS
+
+FULL_RETRY_S = 1.0
+"""What is said of a target that is full: places come free with every answer."""
+
+
+class Admit:
+    """Gives leave for the attempts of one request.
+
+    `skipped`: the targets left out, with reasons. `retry_in_s`: when the first of them may be asked again; infinite:
+    unknown. `fault`: what to say if there was nothing but a provider without a key.
+    """
+
+    __slots__ = (
+        "_client_keys",
+        "_ground",
+        "_request",
+        "_terms",
+        "fault",
+        "cooling",
+        "opened",
+        "refused",
+        "retry_in_s",
+        "skipped",
+    )
+
+    def __init__(self, ground: Ground, request: Request, terms: Terms) -> None:
+        self._ground = ground
+        self._request = request
+        self._terms = terms
+        self._client_keys: dict[str, str] | None = None
+        self.skipped: list[str] = []
+        self.retry_in_s = math.inf
+        self.fault: FuseboxError | None = None
+        self.refused: set[str] | None = None
+        self.opened: list[tuple[float, Target]] | None = None
+        self.cooling: list[tuple[float, Reason, Target]] | None = None
+
+    def leave(self, target: Target, *, early: bool = False, though: Reason | None = None) -> Leave | None:
+        """Leave to ask `target`; None: not now, and `skipped` says why.
+
+        `early`: before its circuit's open time is over. `though`: cool-downs for this reason do not count.
+
+        Whatever is given must come back: the permit by its verdict, the rest by `give_back` or the answer's end.
+        """
+        ground = self._ground
+        guards = ground.guards
+        provider = ground.providers[target.provider]
+        guard = guards[target.provider]
+        model = target.model if target.model is not None else self._terms.model
+        key: Key | None = None
+        if provider.ring is not None:
+            keys = provider.ring.turn()
+            if not keys:
+                self.fault = provider.no_key()
+                self.skip(target, model, "no key")
+                return None
+            key = keys[0]
+        now_s = guards.clock()
+        if guards.cooldowns or self.refused:
+            usable = self._usable(target, provider, model, now_s, though)
+            if usable is None:
+                return None
+            key = usable[0]
+        if guards.uplink.down and needs_way_out(provider.where.origin):
+            wait_s = guards.uplink.wait_s()
+            if wait_s > 0:
+                self.skip(target, model, "this machine's way out is down", wait_s)
+                return None
+        places = guard.places
+        if not places.take():
+            self.skip(target, model, f"full: {places.limit} under way", FULL_RETRY_S)
+            return None
+        breaker = guard.breaker(model)
+        try:
+            permit = breaker.acquire_early() if early else breaker.acquire()
+        except BreakerOpen as refused:
+            places.leave()
+            self._opened(target, model, refused)
+            return None
+        if guards.cooldowns:
+            guards.cooldowns.admit(self.key_id(provider, key), model)
+        return Leave(target, provider, guard, breaker, permit, model, key, now_s)
+
+    def skip(self, target: Target, model: str | None, reason: str, retry_in_s: float = math.inf) -> None:
+        """`target` is left out."""
+        label = target.provider if model is None else f"{target.provider}/{model}"
+        self.skipped.append(f"{label}: {reason}")
+        self.retry_in_s = min(self.retry_in_s, retry_in_s)
+
+    def give_back(self, leave: Leave) -> None:
+        """What was given with `leave` and its permit beside is free again; the attempt found nothing out."""
+        leave.guard.places.leave()
+        cooldowns = self._ground.guards.cooldowns
+        if cooldowns:
+            cooldowns.release(self.key_id(leave.provider, leave.key))
+
+    def key_id(self, provider: Provider, key: Key | None) -> str:
+        """What names the credentials that go to `provider`: its own key's, the client's, or none."""
+        if key is not None:
+            return key.id
+        if provider.config.keys.mode != "client":
+            return f"{provider.name}:none"
+        known = self._client_keys
+        if known is None:
+            known = self._client_keys = {}
+        if provider.name not in known:
+            lines = (line for line in self._request.headers.raw if line[0].lower() in CREDENTIALS)
+            known[provider.name] = key_id(provider.name, b"\n".join(value for _, value in lines))
+        return known[provider.name]
+
+    def _usable(
+        self, target: Target, provider: Provider, model: str | None, now_s: float, though: Reason | None
+    ) -> tuple[Key | None] | None:
+        """The key to use (None where none is sent); nothing when all of them cool, or have been refused."""
+        cooldowns = self._ground.guards.cooldowns
+        refused = self.refused or ()
+        earliest_s, reason = math.inf, "the key was refused"
+        for key in provider.ring.turn() if provider.ring is not None else (None,):
+            name = self.key_id(provider, key)
+            if name in refused:
+                continue
+            until_s = cooldowns.until(name, model)
+            cause = cooldowns.reason(name, model) if until_s else None
+            if cause is None or cause is though:
+                return (key,)
+            if until_s < earliest_s:
+                earliest_s, reason = until_s, f"cooling ({cause.value})"
+                self.cooling = [*(self.cooling or ()), (until_s, cause, target)]
+        if earliest_s == math.inf:
+            self.skip(target, model, reason)
+        else:
+            self.skip(target, model, f"{reason}, {earliest_s - now_s:.0f} s left", earliest_s - now_s)
+        return None
+
+    def _opened(self, target: Target, model: str | None, refused: BreakerOpen) -> None:
+        if refused.reason == "forced":
+            self.skip(target, model, "breaker forced open", refused.retry_in_s)
+            return
+        self.opened = [*(self.opened or ()), (refused.retry_in_s, target)]
+        probing = refused.reason == "half-open"
+        why = "breaker half-open, its probes under way" if probing else f"breaker open, {refused.retry_in_s:.1f} s left"
+        self.skip(target, model, why, refused.retry_in_s)

@@ -1,0 +1,358 @@
+"""Fallback: the walk along a plan's targets until one gives an answer that may be handed on.
+
+For each target: leave (key, place, breaker) → send → judge → verdict → the answer, the same target again, or the next.
+Everything is decided before the first byte goes to the client, so there is no second answer after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from proxy.attempt.admit import Admit
+from proxy.attempt.classify import classify
+from proxy.attempt.cooldown import Reason
+from proxy.attempt.hedge import may_be_hedged, race
+from proxy.attempt.judge import hold_whole, is_good, judge
+from proxy.attempt.last import last_word
+from proxy.attempt.outcomes import OK, Class, Cool, Next, Outcome, Retry, Verdict
+from proxy.attempt.send import Request, Sent, attempt
+from proxy.attempt.uplink import is_ours_perhaps
+from proxy.attempt.waits import stated_wait
+from proxy.attempt.walk import Failure, Ground, Leave, Send, Terms, Tried, Won
+from proxy.errors import AllOut, ConnectFailed, FuseboxError, UpstreamFault
+from proxy.exchange import Plan, Target
+
+LEFT_MIN_S = 1.0
+"""No further target is asked with less time than this left: an attempt that cannot succeed only costs tokens."""
+
+_REASONS = {Class.RATE: Reason.RATE, Class.MONEY: Reason.MONEY, Class.AUTH: Reason.AUTH, Class.MODEL: Reason.MODEL}
+
+
+class Walk:
+    """One request's way along its plan.
+
+    Afterwards `tried` and `admit.skipped` say what was done and why. `attempts`: how many were made. `tried`: all of
+    them, if any of them failed. `panic`: every target was out, and one was asked all the same.
+    """
+
+    __slots__ = (
+        "_failures",
+        "_ground",
+        "_loop",
+        "_plan",
+        "_request",
+        "_retries",
+        "_send",
+        "_started_s",
+        "_terms",
+        "admit",
+        "attempts",
+        "panic",
+        "tried",
+    )
+
+    def __init__(
+        self,
+        ground: Ground,
+        plan: Plan,
+        request: Request,
+        terms: Terms,
+        loop: asyncio.AbstractEventLoop,
+        send: Send = attempt,
+    ) -> None:
+        self._ground = ground
+        self._plan = plan
+        self._request = request
+        self._terms = terms
+        self._loop = loop
+        self._send = send
+        self._failures: list[Failure] = []
+        self._retries = 0
+        self._started_s = loop.time()
+        self.admit = Admit(ground, request, terms)
+        self.attempts = 0
+        self.panic = False
+        self.tried: list[Tried] = []
+
+    async def answer(self) -> Won:
+        """The answer for the client: good, or the last that could be had. Raises FuseboxError when there is none."""
+        try:
+            for target in self._targets():
+                leave = self.admit.leave(target)
+                if leave is not None:
+                    won = await self._ask(leave)
+                    if won is not None:
+                        return won
+                    if self._is_over():
+                        break
+            if not self._failures:
+                leave = await self._last_resort()
+                if leave is None:
+                    raise self._nothing()
+                won = await self._ask(leave)
+                if won is not None:
+                    return won
+            return last_word(self._failures[-1], self._failures)
+        except BaseException:
+            await self._drop_answers()
+            raise
+
+    def _targets(self) -> tuple[Target, ...]:
+        return self._plan.targets[:1] if self._terms.alone else self._plan.targets
+
+    # One target.
+
+    async def _ask(self, leave: Leave) -> Won | None:
+        """Ask one target, and again where that is allowed. None: it failed, and `_failures` says how."""
+        if self._failures and not self._may_follow(leave):
+            return None
+        following: Leave | None = leave
+        while following is not None:
+            if self._terms.hedge is not None and not self.attempts:
+                ended = await race(self._terms.hedge, following, self._once, self._rival, self._failures)
+            else:
+                ended = await self._once(following)
+            if isinstance(ended, Won):
+                if self._failures:
+                    await self._drop_answers()
+                return ended
+            self._failures.append(ended)
+            following = await self._again(ended)
+        return None
+
+    async def _once(self, leave: Leave) -> Won | Failure:
+        """One attempt, with its verdict."""
+        terms = self._terms
+        if self._failures:
+            await self._drop_answers()
+        self.attempts += 1
+        sent: Sent | None = None
+        try:
+            sent = await self._send(
+                leave.provider, leave.target, self._request, terms.timeouts, terms.total_at, leave.key
+            )
+            if not is_good(sent.answer):
+                outcome = await judge(
+                    sent.answer,
+                    own_key=leave.key is not None,
+                    probe=leave.permit.is_probe,
+                    body_counts=terms.body_counts,
+                    wait_s=terms.timeouts.first_event,
+                )
+                if outcome is not OK:
+                    return self._failed(leave, outcome, sent=sent)
+            if terms.whole and sent.answer.watch is not None:
+                await hold_whole(sent.answer)
+        except FuseboxError as fault:
+            await _drop(sent)
+            full_time = not self._failures and terms.total_at - self._started_s >= terms.timeouts.total
+            return self._failed(leave, classify(fault, full_time=full_time), fault=fault)
+        except BaseException:
+            # Nobody waits any more: what was under way says nothing about the provider.
+            leave.permit.ignore()
+            self.admit.give_back(leave)
+            await _drop(sent)
+            raise
+        return self._succeeded(leave, sent)
+
+    def _succeeded(self, leave: Leave, sent: Sent) -> Won:
+        guards, answer = self._ground.guards, sent.answer
+        slow_after_s = leave.breaker.slow_after_s
+        if slow_after_s is None or answer.watch is None:
+            leave.permit.success()
+        else:
+            leave.permit.success(answer.first_event_s - answer.asked_s > slow_after_s)
+        if guards.cooldowns:
+            guards.cooldowns.clear(self.admit.key_id(leave.provider, leave.key), leave.model, leave.at_s)
+        guards.uplink.answered()
+        if self.tried:
+            self._note(leave, OK, answer.status)
+        return Won(sent, leave)
+
+    def _failed(
+        self, leave: Leave, outcome: Outcome, *, sent: Sent | None = None, fault: FuseboxError | None = None
+    ) -> Failure:
+        """Draw the consequences of a failure: the breaker hears of it, and what must cool cools."""
+        wait_s = outcome.wait_s
+        if sent is not None:
+            stated_s = stated_wait(sent.answer.status, sent.answer.lines, time.time())
+            wait_s = wait_s if stated_s is None else stated_s
+        verdict = outcome.verdict
+        uplink = self._ground.guards.uplink
+        if sent is not None:
+            uplink.answered()
+        elif isinstance(fault, UpstreamFault):
+            uplink.failed(fault)
+            if uplink.down and is_ours_perhaps(fault):
+                verdict = Verdict.IGNORE
+        if verdict is Verdict.FAILURE:
+            leave.permit.failure(outcome.reason, wait_s if outcome.category is Class.OVERLOAD else None)
+        elif verdict is Verdict.SUCCESS:
+            leave.permit.success()
+        else:
+            leave.permit.ignore()
+        self.admit.give_back(leave)
+        if outcome.cool is not Cool.NOTHING:
+            self._cool(leave, outcome, wait_s)
+        if isinstance(fault, ConnectFailed) and fault.kind == "tls":
+            self._ground.logger.error("tls_failed", provider=leave.provider.name, error=str(fault))
+        self._note(leave, outcome, sent.answer.status if sent is not None else None)
+        return Failure(leave, outcome, wait_s, sent, fault)
+
+    def _cool(self, leave: Leave, outcome: Outcome, wait_s: float | None) -> None:
+        guards, key = self._ground.guards, self.admit.key_id(leave.provider, leave.key)
+        reason = _REASONS[outcome.category]
+        known = guards.cooldowns.until(key, leave.model)
+        until_s = guards.cooldowns.cool(key, leave.model, reason, wait_s)
+        if not known:
+            self._ground.logger.warning(
+                "cooldown",
+                key=key,
+                model=leave.model,
+                reason=reason.value,
+                for_s=round(until_s - guards.clock(), 1),
+            )
+
+    def _note(self, leave: Leave, outcome: Outcome, status: int | None) -> None:
+        ms = round((self._ground.guards.clock() - leave.at_s) * 1000, 1)
+        self.tried.append(Tried(leave.label, outcome.reason, outcome.category.value, ms, status))
+
+    # What comes next.
+
+    def _is_over(self) -> bool:
+        """Whether no further target may be asked, whatever it is."""
+        last = self._failures[-1]
+        following = last.outcome.next
+        if following is Next.NO or (following is Next.BY_POLICY and not self._terms.past_filter):
+            return True
+        if not self._can_send_again(last):
+            return True
+        return self._left_s() < self._least_s()
+
+    def _can_send_again(self, last: Failure) -> bool:
+        """Whether the body is still there: held, or not begun."""
+        unsent = isinstance(last.fault, UpstreamFault) and not last.fault.received
+        return self._request.body.replayable or unsent
+
+    def _left_s(self) -> float:
+        return self._terms.total_at - self._loop.time()
+
+    def _least_s(self) -> float:
+        """The least time for a further attempt: a quarter of `timeouts.head`, or of all the time if that is shorter."""
+        total_s = self._terms.total_at - self._started_s
+        return max(LEFT_MIN_S, min(self._terms.timeouts.head, total_s) / 4)
+
+    def _may_follow(self, leave: Leave) -> bool:
+        """Whether the failures so far allow this target; otherwise what it was given is given back."""
+        needed = max((self._context(one.leave) or 0 for one in self._failures if _is_too_long(one)), default=None)
+        if needed is None or (self._context(leave) or 0) > needed:
+            return True
+        leave.permit.ignore()
+        self.admit.give_back(leave)
+        self.admit.skip(leave.target, leave.model, "no larger context is declared for it")
+        return False
+
+    def _context(self, leave: Leave) -> int | None:
+        known = self._ground.models.get(leave.label)
+        return None if known is None else known.context
+
+    async def _again(self, last: Failure) -> Leave | None:
+        """Leave for one more attempt at the same target: with another key of its pool, or as a retry."""
+        outcome, retry = last.outcome, self._terms.retry
+        if not self._can_send_again(last) or self._left_s() < self._least_s():
+            return None
+        if last.leave.key is not None and outcome.cool in (Cool.KEY, Cool.KEY_MODEL):
+            refused = self.admit.refused = self.admit.refused or set()
+            ring, first = last.leave.provider.ring, last.leave.key.id not in refused
+            refused.add(last.leave.key.id)
+            if first and ring is not None and len(ring) > 1 and not self._was_rekeyed(last):
+                leave = self.admit.leave(last.leave.target)
+                if leave is not None:
+                    return leave
+        wait_s = 0.0 if outcome.retry is Retry.CONFIGURED else last.wait_s
+        if (
+            outcome.retry not in (Retry.CONFIGURED, Retry.SHORT_WAIT)
+            or not self._terms.may_retry
+            or self._retries >= retry.attempts
+            or wait_s is None
+            or wait_s > retry.max_wait
+            or wait_s + LEFT_MIN_S > self._left_s()
+            or not last.leave.guard.retries(last.leave.target.model, retry.budget).spend()
+        ):
+            return None
+        self._retries += 1
+        if wait_s:
+            await asyncio.sleep(wait_s)
+            if self.admit.refused is not None and last.leave.key is not None:
+                self.admit.refused.discard(last.leave.key.id)
+        return self.admit.leave(last.leave.target)
+
+    def _was_rekeyed(self, last: Failure) -> bool:
+        """Whether a second key of this target has been tried already: one is enough to see whether it is the key's."""
+        return any(one is not last and one.leave.target == last.leave.target for one in self._failures)
+
+    # When every target is out.
+
+    async def _last_resort(self) -> Leave | None:
+        """Leave all the same: for a rate limit that is over in a moment, for an early probe of an open circuit, or for
+        the provider's own word on a model that it did not have a while ago. Never for money and keys.
+        """
+        cooling = sorted(self.admit.cooling or (), key=lambda one: one[0])
+        clock, max_wait_s = self._ground.guards.clock, self._terms.retry.max_wait
+        for until_s, reason, target in cooling:
+            wait_s = until_s - clock()
+            if reason is Reason.RATE and wait_s <= max_wait_s and wait_s + LEFT_MIN_S <= self._left_s():
+                await asyncio.sleep(max(wait_s, 0.0) + 0.001)
+                leave = self.admit.leave(target)
+                if leave is not None:
+                    return leave
+        for _, target in sorted(self.admit.opened or (), key=lambda one: one[0]):
+            leave = self.admit.leave(target, early=True)
+            if leave is not None:
+                self.panic = True
+                return leave
+        for _, reason, target in cooling:
+            if reason is Reason.MODEL:
+                return self.admit.leave(target, though=Reason.MODEL)
+        return None
+
+    def _nothing(self) -> FuseboxError:
+        admit = self.admit
+        if admit.fault is not None and len(admit.skipped) == 1:
+            return admit.fault
+        return AllOut(self._plan.route, tuple(dict.fromkeys(admit.skipped)), admit.retry_in_s)
+
+    def _rival(self, leave: Leave) -> Leave | None:
+        """Leave for a hedge: at another target of the plan whose circuit is closed."""
+        hedge = self._terms.hedge
+        assert hedge is not None
+        budget = leave.guard.hedges(leave.target.model, hedge.extra_load)
+        if self._terms.alone or not may_be_hedged(self._request) or not budget.spend():
+            return None
+        for target in self._plan.targets:
+            if target != leave.target and self._ground.guards[target.provider].breaker(target.model).peek() == 0.0:
+                rival = self.admit.leave(target)
+                if rival is not None and not rival.permit.is_probe:
+                    return rival
+                if rival is not None:
+                    rival.permit.ignore()
+                    self.admit.give_back(rival)
+        return None
+
+    async def _drop_answers(self) -> None:
+        """Let go of the answers that nobody will get."""
+        for failure in self._failures:
+            sent, failure.sent = failure.sent, None
+            await _drop(sent)
+
+
+def _is_too_long(failure: Failure) -> bool:
+    return failure.outcome.next is Next.LARGER_CONTEXT
+
+
+async def _drop(sent: Sent | None) -> None:
+    if sent is not None:
+        if not sent.answer.complete:
+            sent.answer.source.abort()
+        await sent.release()

@@ -1,0 +1,120 @@
+"""What stands between a plan and its providers: breakers, places, budgets, cool-downs. It outlives a reload.
+
+A `Guard` belongs to one provider as it is configured. `Guards` holds those of one configuration; built from the ones
+before, it keeps the guard of every provider that has not changed, with all that it has learnt.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+
+from proxy.attempt.breaker import Breaker
+from proxy.attempt.budget import Places, RetryBudget
+from proxy.attempt.circuit import Listener
+from proxy.attempt.cooldown import Cooldowns
+from proxy.attempt.uplink import Uplink
+from proxy.config import schema
+
+MODELS_MAX = 256
+"""Breakers of one provider with ``scope: target``. Clients name models, so the one unused for longest makes room."""
+
+
+class Guard:
+    """The guards of one provider."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: schema.Breaker,
+        *,
+        clock: Callable[[], float],
+        rng: Callable[[], float],
+        listeners: Sequence[Listener],
+    ) -> None:
+        self.name = name
+        self.places = Places(None)
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+        self._listeners = listeners
+        self._whole = self._new(name)
+        self._per_target = settings.scope == "target"
+        self._of_model: OrderedDict[str, Breaker] = OrderedDict()
+        self._retries: dict[tuple[str | None, float], RetryBudget] = {}
+        self._hedges: dict[tuple[str | None, float], RetryBudget] = {}
+
+    def breaker(self, model: str | None) -> Breaker:
+        """The breaker of the provider, or of one model there with ``scope: target``."""
+        if not self._per_target or model is None:
+            return self._whole
+        known = self._of_model.get(model)
+        if known is None:
+            if len(self._of_model) >= MODELS_MAX:
+                self._of_model.popitem(last=False)
+            known = self._of_model[model] = self._new(f"{self.name}/{model}")
+        self._of_model.move_to_end(model)
+        return known
+
+    def breakers(self) -> Iterator[Breaker]:
+        """All that have been asked for, the provider's own first."""
+        yield self._whole
+        yield from self._of_model.values()
+
+    def retries(self, model: str | None, share: float) -> RetryBudget:
+        """The retry budget of one target; `model` as the policy names it, so their number is the policy's."""
+        budget = self._retries.get((model, share))
+        if budget is None:
+            budget = self._retries[model, share] = RetryBudget(share, clock=self._clock)
+        return budget
+
+    def hedges(self, model: str | None, share: float) -> RetryBudget:
+        """The budget for hedging requests of one target, which grants nothing for free."""
+        budget = self._hedges.get((model, share))
+        if budget is None:
+            budget = self._hedges[model, share] = RetryBudget(share, clock=self._clock, floor_per_s=0.0)
+        return budget
+
+    def _new(self, label: str) -> Breaker:
+        return Breaker(label, self._settings, clock=self._clock, rng=self._rng, listeners=self._listeners)
+
+
+class Guards:
+    """The guards of one configuration, by provider.
+
+    `before`: those of the configuration before it, whose cool-downs and uplink live on, and the guard of every provider
+    that is the same. `clock`: seconds of a monotonic clock; `rng`: numbers from 0 up to 1.
+    """
+
+    def __init__(
+        self,
+        config: schema.Config,
+        *,
+        clock: Callable[[], float],
+        rng: Callable[[], float],
+        listeners: Sequence[Listener] = (),
+        uplink_changed: Callable[[bool], None] = lambda down: None,
+        before: Guards | None = None,
+    ) -> None:
+        self.clock = clock
+        self.cooldowns: Cooldowns = before.cooldowns if before is not None else Cooldowns(clock)
+        self.uplink: Uplink = before.uplink if before is not None else Uplink(clock, uplink_changed)
+        self._same: dict[str, object] = {}
+        self._guards: dict[str, Guard] = {}
+        for name, provider in config.providers.items():
+            # What a breaker has learnt is of these addresses, under these rules; keys and places may change under it.
+            same = (provider.base_url, provider.anthropic_url, provider.ca, config.breaker)
+            known = before._guards[name] if before is not None and before._same.get(name) == same else None
+            guard = known or Guard(name, config.breaker, clock=clock, rng=rng, listeners=listeners)
+            guard.places.limit = provider.max_concurrency
+            self._same[name], self._guards[name] = same, guard
+
+    def __getitem__(self, provider: str) -> Guard:
+        return self._guards[provider]
+
+    def __iter__(self) -> Iterator[Guard]:
+        return iter(self._guards.values())
+
+    def get(self, provider: str) -> Guard | None:
+        """The guard of a provider that may not exist."""
+        return self._guards.get(provider)

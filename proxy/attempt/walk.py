@@ -1,0 +1,114 @@
+"""What a walk along a chain is given, and what it leaves behind: values, and nothing that acts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from proxy.attempt.breaker import Breaker
+from proxy.attempt.guards import Guard, Guards
+from proxy.attempt.outcomes import Outcome
+from proxy.attempt.permit import Permit
+from proxy.attempt.send import Request, Sent
+from proxy.config.schema import Hedge, Model, Retry, Timeouts
+from proxy.config.secrets import Key
+from proxy.errors import FuseboxError
+from proxy.exchange import Target
+from proxy.observe.logs import Logger
+from proxy.upstream.provider import Provider
+
+Send = Callable[[Provider, Target, Request, Timeouts, float, Key | None], Awaitable[Sent]]
+"""One attempt: ``attempt/send.attempt``, or another way to ask (a tunnel)."""
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """What all walks under one configuration share. `models`: what is known of targets, by ``provider/model``."""
+
+    providers: Mapping[str, Provider]
+    guards: Guards
+    models: Mapping[str, Model]
+    logger: Logger
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What holds for all attempts of one request.
+
+    `total_at`: the end of all, on the loop's clock. `model`: the client's. `alone`: only the plan's first target may be
+    asked (stored objects, ``/p/``, `x-fusebox-no-fallback`). `may_retry`: the same target may be asked again (not when
+    the client's own SDK is at it already). `whole`, `past_filter`, `hedge`: of the route. `body_counts`: as in `Seen`.
+    """
+
+    timeouts: Timeouts
+    total_at: float
+    retry: Retry
+    model: str | None = None
+    alone: bool = False
+    may_retry: bool = True
+    whole: bool = False
+    past_filter: bool = False
+    hedge: Hedge | None = None
+    body_counts: bool = True
+
+
+class Leave(msgspec.Struct, eq=False):
+    """Everything that one attempt has been granted: a place, a permit, a key. `model`: the one asked for.
+
+    `at_s`: when, on the guards' clock.
+    """
+
+    target: Target
+    provider: Provider
+    guard: Guard
+    breaker: Breaker
+    permit: Permit
+    model: str | None
+    key: Key | None
+    at_s: float
+
+    @property
+    def label(self) -> str:
+        """The target as people read it."""
+        return self.target.provider if self.model is None else f"{self.target.provider}/{self.model}"
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """One attempt for the log: what was asked, what came of it, how long it took in milliseconds."""
+
+    target: str
+    outcome: str
+    category: str
+    ms: float
+    status: int | None = None
+
+
+class Failure(msgspec.Struct, eq=False):
+    """How an attempt ended that did not bring the answer: `sent` holds an answer of the provider's, or `fault` says why
+    there is none. `wait_s`: the provider's own wish, if it stated one.
+    """
+
+    leave: Leave
+    outcome: Outcome
+    wait_s: float | None = None
+    sent: Sent | None = None
+    fault: FuseboxError | None = None
+
+
+class Won(msgspec.Struct, eq=False):
+    """An answer that may be handed on. `finish` must follow, when it has been, or has broken.
+
+    `holds`: the attempt's place is still taken, and its verdict may still be amended; not so for a failure that is
+    handed on because there is nothing better.
+    """
+
+    sent: Sent
+    leave: Leave
+    holds: bool = True
+
+    def finish(self, broke: str | None = None) -> None:
+        """The answer has ended; `broke`: why it did not end well. The place is free, and the verdict amended."""
+        if self.holds:
+            self.holds = False
+            if broke is not None:
+                self.leave.permit.amend(broke)
+            self.leave.guard.places.leave()

@@ -38,6 +38,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     ``stored``: the call is about an object that lives at one provider (a file, a batch, a stored response), so
     another provider can never answer it. ``modality``: which kind of model it takes; None: any, or it is not known.
+    ``inference``: it asks a model for something, so a success without an answer is none.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     carrier: Carrier
     stored: bool = False
     modality: str | None = None
+    inference: bool = False
 
 
 class Target(msgspec.Struct, frozen=True):

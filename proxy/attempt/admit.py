@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from proxy.attempt.breaker import BreakerOpen
 from proxy.attempt.cooldown import Reason
@@ -31,8 +32,8 @@ class Admit:
         "_ground",
         "_request",
         "_terms",
-        "fault",
         "cooling",
+        "fault",
         "opened",
         "refused",
         "retry_in_s",
@@ -40,16 +41,16 @@ class Admit:
     )
 
     def __init__(self, ground: Ground, request: Request, terms: Terms) -> None:
-        self._ground = ground
-        self._request = request
-        self._terms = terms
-        self._client_keys: dict[str, str] | None = None
-        self.skipped: list[str] = []
+        self.skipped: Sequence[str] = ()
         self.retry_in_s = math.inf
         self.fault: FuseboxError | None = None
         self.refused: set[str] | None = None
-        self.opened: list[tuple[float, Target]] | None = None
-        self.cooling: list[tuple[float, Reason, Target]] | None = None
+        self.opened: tuple[tuple[float, Target], ...] = ()
+        self.cooling: tuple[tuple[float, Reason, Target], ...] = ()
+        self._client_keys: dict[str, str] | None = None
+        self._ground = ground
+        self._request = request
+        self._terms = terms
 
     def leave(self, target: Target, *, early: bool = False, though: Reason | None = None) -> Leave | None:
         """Leave to ask `target`; None: not now, and `skipped` says why.
@@ -72,7 +73,7 @@ class Admit:
                 return None
             key = keys[0]
         now_s = guards.clock()
-        if guards.cooldowns or self.refused:
+        if guards.cooldowns.entries or self.refused:
             usable = self._usable(target, provider, model, now_s, though)
             if usable is None:
                 return None
@@ -93,21 +94,21 @@ class Admit:
             places.leave()
             self._opened(target, model, refused)
             return None
-        if guards.cooldowns:
+        if guards.cooldowns.entries:
             guards.cooldowns.admit(self.key_id(provider, key), model)
         return Leave(target, provider, guard, breaker, permit, model, key, now_s)
 
     def skip(self, target: Target, model: str | None, reason: str, retry_in_s: float = math.inf) -> None:
         """`target` is left out."""
         label = target.provider if model is None else f"{target.provider}/{model}"
-        self.skipped.append(f"{label}: {reason}")
+        self.skipped = (*self.skipped, f"{label}: {reason}")
         self.retry_in_s = min(self.retry_in_s, retry_in_s)
 
     def give_back(self, leave: Leave) -> None:
         """What was given with `leave` and its permit beside is free again; the attempt found nothing out."""
         leave.guard.places.leave()
         cooldowns = self._ground.guards.cooldowns
-        if cooldowns:
+        if cooldowns.entries:
             cooldowns.release(self.key_id(leave.provider, leave.key))
 
     def key_id(self, provider: Provider, key: Key | None) -> str:
@@ -141,7 +142,7 @@ class Admit:
                 return (key,)
             if until_s < earliest_s:
                 earliest_s, reason = until_s, f"cooling ({cause.value})"
-                self.cooling = [*(self.cooling or ()), (until_s, cause, target)]
+                self.cooling = (*self.cooling, (until_s, cause, target))
         if earliest_s == math.inf:
             self.skip(target, model, reason)
         else:
@@ -152,7 +153,7 @@ class Admit:
         if refused.reason == "forced":
             self.skip(target, model, "breaker forced open", refused.retry_in_s)
             return
-        self.opened = [*(self.opened or ()), (refused.retry_in_s, target)]
+        self.opened = (*self.opened, (refused.retry_in_s, target))
         probing = refused.reason == "half-open"
         why = "breaker half-open, its probes under way" if probing else f"breaker open, {refused.retry_in_s:.1f} s left"
         self.skip(target, model, why, refused.retry_in_s)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 
 from proxy.attempt.admit import Admit
 from proxy.attempt.classify import classify
@@ -33,7 +34,8 @@ class Walk:
     """One request's way along its plan.
 
     Afterwards `tried` and `admit.skipped` say what was done and why. `attempts`: how many were made. `tried`: all of
-    them, if any of them failed. `panic`: every target was out, and one was asked all the same.
+    them, if any of them failed. `asked`: the last target asked, if any was left out before it. `panic`: every target
+    was out, and one was asked all the same.
     """
 
     __slots__ = (
@@ -47,6 +49,7 @@ class Walk:
         "_started_s",
         "_terms",
         "admit",
+        "asked",
         "attempts",
         "panic",
         "tried",
@@ -61,65 +64,56 @@ class Walk:
         loop: asyncio.AbstractEventLoop,
         send: Send = attempt,
     ) -> None:
+        self.attempts = 0
+        self.panic = False
+        self.asked: str | None = None
+        self._retries = 0
         self._ground = ground
         self._plan = plan
         self._request = request
         self._terms = terms
         self._loop = loop
         self._send = send
-        self._failures: list[Failure] = []
-        self._retries = 0
         self._started_s = loop.time()
+        self._failures: list[Failure] = []
         self.admit = Admit(ground, request, terms)
-        self.attempts = 0
-        self.panic = False
         self.tried: list[Tried] = []
 
     async def answer(self) -> Won:
         """The answer for the client: good, or the last that could be had. Raises FuseboxError when there is none."""
+        terms = self._terms
+        targets = iter(self._plan.targets[:1] if terms.alone else self._plan.targets)
         try:
-            for target in self._targets():
-                leave = self.admit.leave(target)
-                if leave is not None:
-                    won = await self._ask(leave)
-                    if won is not None:
-                        return won
-                    if self._is_over():
-                        break
-            if not self._failures:
-                leave = await self._last_resort()
-                if leave is None:
-                    raise self._nothing()
-                won = await self._ask(leave)
-                if won is not None:
-                    return won
+            leave = self._next(targets) or await self._last_resort()
+            if leave is None:
+                raise self._nothing()
+            while leave is not None:
+                if terms.hedge is not None and not self.attempts:
+                    ended = await race(terms.hedge, leave, self._once, self._rival, self._failures)
+                else:
+                    ended = await self._once(leave)
+                if isinstance(ended, Won):
+                    if self._failures:
+                        await self._drop_answers()
+                    return ended
+                self._failures.append(ended)
+                leave = await self._again(ended)
+                if leave is None and not self._is_over():
+                    leave = self._next(targets)
             return last_word(self._failures[-1], self._failures)
         except BaseException:
             await self._drop_answers()
             raise
 
-    def _targets(self) -> tuple[Target, ...]:
-        return self._plan.targets[:1] if self._terms.alone else self._plan.targets
+    def _next(self, targets: Iterator[Target]) -> Leave | None:
+        """Leave for the next of `targets` that may be asked now."""
+        for target in targets:
+            leave = self.admit.leave(target)
+            if leave is not None and (not self._failures or self._may_follow(leave)):
+                return leave
+        return None
 
     # One target.
-
-    async def _ask(self, leave: Leave) -> Won | None:
-        """Ask one target, and again where that is allowed. None: it failed, and `_failures` says how."""
-        if self._failures and not self._may_follow(leave):
-            return None
-        following: Leave | None = leave
-        while following is not None:
-            if self._terms.hedge is not None and not self.attempts:
-                ended = await race(self._terms.hedge, following, self._once, self._rival, self._failures)
-            else:
-                ended = await self._once(following)
-            if isinstance(ended, Won):
-                if self._failures:
-                    await self._drop_answers()
-                return ended
-            self._failures.append(ended)
-            following = await self._again(ended)
-        return None
 
     async def _once(self, leave: Leave) -> Won | Failure:
         """One attempt, with its verdict."""
@@ -127,6 +121,8 @@ class Walk:
         if self._failures:
             await self._drop_answers()
         self.attempts += 1
+        if self.admit.skipped:
+            self.asked = leave.label
         sent: Sent | None = None
         try:
             sent = await self._send(
@@ -163,9 +159,10 @@ class Walk:
             leave.permit.success()
         else:
             leave.permit.success(answer.first_event_s - answer.asked_s > slow_after_s)
-        if guards.cooldowns:
+        if guards.cooldowns.entries:
             guards.cooldowns.clear(self.admit.key_id(leave.provider, leave.key), leave.model, leave.at_s)
-        guards.uplink.answered()
+        if guards.uplink.uneasy:
+            guards.uplink.answered()
         if self.tried:
             self._note(leave, OK, answer.status)
         return Won(sent, leave)
@@ -298,7 +295,7 @@ class Walk:
         """Leave all the same: for a rate limit that is over in a moment, for an early probe of an open circuit, or for
         the provider's own word on a model that it did not have a while ago. Never for money and keys.
         """
-        cooling = sorted(self.admit.cooling or (), key=lambda one: one[0])
+        cooling = sorted(self.admit.cooling, key=lambda one: one[0])
         clock, max_wait_s = self._ground.guards.clock, self._terms.retry.max_wait
         for until_s, reason, target in cooling:
             wait_s = until_s - clock()
@@ -307,7 +304,7 @@ class Walk:
                 leave = self.admit.leave(target)
                 if leave is not None:
                     return leave
-        for _, target in sorted(self.admit.opened or (), key=lambda one: one[0]):
+        for _, target in sorted(self.admit.opened, key=lambda one: one[0]):
             leave = self.admit.leave(target, early=True)
             if leave is not None:
                 self.panic = True

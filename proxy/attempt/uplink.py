@@ -19,7 +19,10 @@ PROBE_EVERY_S = 1.0
 
 
 class Uplink:
-    """The way out of this process. One for all providers; `clock` gives seconds of a monotonic clock."""
+    """The way out of this process. One for all providers; `clock` gives seconds of a monotonic clock.
+
+    `uneasy`: something has failed since the last answer, so that `answered` has something to do.
+    """
 
     def __init__(self, clock: Callable[[], float], changed: Callable[[bool], None] = lambda down: None) -> None:
         self._clock = clock
@@ -27,11 +30,12 @@ class Uplink:
         self._faults: dict[str, float] = {}
         self._next_probe_s = 0.0
         self.down = False
+        self.uneasy = False
 
     def answered(self) -> None:
         """A host has answered, whatever it said."""
-        if self._faults:
-            self._faults.clear()
+        self.uneasy = False
+        self._faults.clear()
         if self.down:
             self.down = False
             self._changed(False)
@@ -45,6 +49,7 @@ class Uplink:
         assert fault.where is not None
         now_s = self._clock()
         self._faults[fault.where.origin] = now_s
+        self.uneasy = True
         for origin in [origin for origin, at_s in self._faults.items() if now_s - at_s > TOGETHER_S]:
             del self._faults[origin]
         if len(self._faults) >= 2 and not self.down:

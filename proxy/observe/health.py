@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 
 class Health:
-    """`ready` is set by the composition root; `enter` and `leave` by each request."""
+    """`ready` and `draining` are set by the composition root; `active`, the requests under way, by each request."""
+
+    __slots__ = ("active", "draining", "ready")
 
     def __init__(self) -> None:
         self.ready = False
         self.draining = False
         self.active = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def enter(self) -> None:
-        """A request begins."""
-        self.active += 1
-        if self.active == 1:
-            self._idle.clear()
-
-    def leave(self) -> None:
-        """A request has ended."""
-        self.active -= 1
-        if self.active == 0:
-            self._idle.set()
-
-    async def idle(self) -> None:
-        """Wait until no request is under way."""
-        await self._idle.wait()

@@ -42,9 +42,6 @@ class Record:
     )
 
     def __init__(self, method: str, path: str) -> None:
-        self.started_at = time.perf_counter()
-        self.method = method
-        self.path = path
         self.request_id = "-"
         self.endpoint = ""
         self.client_model: str | None = None
@@ -65,6 +62,9 @@ class Record:
         self.sent_at = 0.0
         self.ready_at = 0.0
         self.written_at = 0.0
+        self.started_at = time.perf_counter()
+        self.method = method
+        self.path = path
 
     def decided(self, plan: Plan, model: str | None) -> None:
         """The plan is made; its first target is the one to be asked."""
@@ -75,9 +75,8 @@ class Record:
         if plan.skipped:
             self.skipped = [f"{skip.target}: {skip.reason}" for skip in plan.skipped]
 
-    def answered(self, target: str, sent_at: float, connect_s: float) -> None:
-        """`target` has an answer ready; the request had been sent at `sent_at`, after `connect_s` of connecting."""
-        self.target = target
+    def answered(self, sent_at: float, connect_s: float) -> None:
+        """An answer is ready to be handed on; the request had been sent at `sent_at`, after `connect_s` of connecting."""
         self.ready_at = time.perf_counter()
         self.sent_at = sent_at
         self.waited_s += connect_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -15,9 +16,9 @@ from proxy.observe.record import Record
 from proxy.policy.decide import Decision, decide
 from proxy.serve.inbound import Inbound, total_s
 from proxy.serve.snapshot import Snapshot
+from proxy.serve.turn import Turn
 from proxy.upstream.answer import Interim
 from proxy.wire.body import RequestBody
-from proxy.wire.endpoints import inference
 
 _NO = ("", "0", "false", "no")
 
@@ -48,12 +49,13 @@ def terms_of(
     config: Config, decision: Decision, inbound: Inbound, body: RequestBody, model: str | None, now_s: float
 ) -> Terms:
     """What holds for all attempts; `now_s`: of the loop's clock. Raises BadRequest for a timeout that is none."""
-    wanted, route, timeouts = inbound.headers.facts, decision.route, decision.timeouts
-    alone = inbound.endpoint.stored or body.tied or wanted.get("x-fusebox-no-fallback", "").lower() not in _NO
-    total = total_s(timeouts.total, wanted)
-    if total < timeouts.total:
-        timeouts = msgspec.structs.replace(timeouts, total=total)
-    counts = inbound.method == "POST" and inference(inbound.path) is not None
+    wanted, route, timeouts, endpoint = inbound.headers.facts, decision.route, decision.timeouts, inbound.endpoint
+    alone = endpoint.stored or body.tied or wanted.get("x-fusebox-no-fallback", "").lower() not in _NO
+    total: float = timeouts.total
+    if "x-fusebox-timeout-ms" in wanted or "x-stainless-read-timeout" in wanted:
+        total = total_s(total, wanted)
+        if total < timeouts.total:
+            timeouts = msgspec.structs.replace(timeouts, total=total)
     if route is None:
         return Terms(timeouts, now_s + total, config.retry, model, alone, False, body_counts=False)
     return Terms(
@@ -62,19 +64,31 @@ def terms_of(
         config.retry,
         model,
         alone,
-        not inbound.endpoint.stored and wanted.get("x-stainless-retry-count", "0") == "0",
+        not endpoint.stored and wanted.get("x-stainless-retry-count", "0") == "0",
         route.deliver == "whole",
         route.on_content_filter == "fallback",
         route.hedge,
-        counts,
+        endpoint.inference and inbound.method == "POST",
     )
+
+
+def walk_of(
+    turn: Turn, inbound: Inbound, body: RequestBody, facts: Facts, decision: Decision, loop: asyncio.AbstractEventLoop
+) -> Walk:
+    """The walk of a request along its plan."""
+    snapshot = turn.snapshot
+    request = request_of(inbound, body, streamed=facts.stream, interim=turn.interim)
+    terms = terms_of(snapshot.config, decision, inbound, body, facts.model, loop.time())
+    return Walk(snapshot.ground, decision.plan, request, terms, loop)
 
 
 def note(record: Record, walk: Walk) -> None:
     """Have the record say what was tried and what was left out, however it ended."""
     record.attempts = walk.attempts
-    record.panic = walk.panic
     if walk.tried:
         record.tried = [msgspec.structs.asdict(one) for one in walk.tried]
+        record.target = walk.tried[-1].target
     if walk.admit.skipped:
         record.skipped = [*(record.skipped or ()), *walk.admit.skipped]
+        record.panic = walk.panic
+        record.target = walk.asked or record.target

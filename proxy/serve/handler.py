@@ -14,8 +14,6 @@ from functools import partial
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from proxy.attempt.chain import Walk
-from proxy.attempt.walk import Won
 from proxy.errors import FuseboxError, HeadersTooLarge
 from proxy.exchange import Facts
 from proxy.observe.health import Health
@@ -23,7 +21,7 @@ from proxy.observe.logs import Logger
 from proxy.observe.record import emit
 from proxy.policy.decide import Decision
 from proxy.serve import models, realtime
-from proxy.serve.asking import decision_of, note, request_of, terms_of
+from proxy.serve.asking import decision_of, note, walk_of
 from proxy.serve.client import ClientConnection
 from proxy.serve.inbound import Inbound, complexity, model_outside_body, read_head, request_id
 from proxy.serve.intake import Intake, at_once
@@ -54,7 +52,7 @@ class Handler:
     ) -> bool:
         """Answer one request on the client's transport; whether the connection may be kept for another."""
         turn = Turn(head, content, connection, transport, self._snapshot(), self._health)
-        self._health.enter()
+        self._health.active += 1
         try:
             return await self._serve(turn)
         except FuseboxError as error:
@@ -69,7 +67,7 @@ class Handler:
                 FuseboxError("an error of its own; please report the log line `internal_error` of this request")
             )
         finally:
-            self._health.leave()
+            self._health.active -= 1
             emit(self._logger, turn.record)
 
     async def _serve(self, turn: Turn) -> bool:
@@ -86,9 +84,14 @@ class Handler:
         if inbound.upgrade:
             return await realtime.answer(turn, inbound, facts, decision)
         # Attempt: along the chain, until an answer may be handed on.
-        won = await self._attempt(turn, inbound, body, facts, decision)
+        walk = walk_of(turn, inbound, body, facts, decision, self._loop)
+        try:
+            won = await walk.answer()
+        finally:
+            note(turn.record, walk)
+        turn.record.answered(won.sent.written_at, won.sent.connect_s)
         # The answer has begun, and may go on for minutes: nothing of the request is kept for it.
-        del inbound, body, facts
+        del inbound, body, facts, walk
         # Relay: bytes as they come. From the first of them on there is no other answer.
         route = decision.route
         return await turn.relay(won, error_event=route is not None and route.on_broken_stream == "error_event")
@@ -133,14 +136,3 @@ class Handler:
         decision = decision_of(turn.snapshot, inbound, facts, self._roll)
         turn.record.decided(decision.plan, facts.model)
         return decision
-
-    async def _attempt(self, turn: Turn, inbound: Inbound, body: RequestBody, facts: Facts, decision: Decision) -> Won:
-        request = request_of(inbound, body, streamed=facts.stream, interim=turn.interim)
-        terms = terms_of(turn.snapshot.config, decision, inbound, body, facts.model, self._loop.time())
-        walk = Walk(turn.snapshot.ground, decision.plan, request, terms, self._loop)
-        try:
-            won = await walk.answer()
-        finally:
-            note(turn.record, walk)
-        turn.record.answered(won.leave.label, won.sent.written_at, won.sent.connect_s)
-        return won

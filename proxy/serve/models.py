@@ -76,7 +76,6 @@ async def _provider_list(turn: Turn, inbound: Inbound, decision: Decision) -> di
     finally:
         note(turn.record, walk)
     answer = won.sent.answer
-    turn.record.target = won.leave.label
     try:
         listed = await _Collected(answer).whole()
     finally:

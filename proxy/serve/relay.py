@@ -64,24 +64,7 @@ class Relay:
         No await between here and the last line: a span must not come between what is held and what is attached.
         """
         answer = self._answer
-        connection = (
-            b""
-            if self.keep_alive and not http10
-            else b"Connection: keep-alive\r\n"
-            if self.keep_alive
-            else b"Connection: close\r\n"
-        )
-        transfer = b"Transfer-Encoding: chunked\r\n" if self._chunked else b""
-        head = b"".join(
-            (
-                status_line(answer.status, answer.reason),
-                answer.block,
-                own_lines,
-                transfer,
-                connection,
-                b"\r\n",
-            )
-        )
+        head = _head(answer, own_lines, chunked=self._chunked, http10=http10, keep_alive=self.keep_alive)
         body = b"" if self.framing == "none" else answer.held[0] if len(answer.held) == 1 else b"".join(answer.held)
         answer.held.clear()
         self.body_bytes = len(body)
@@ -173,6 +156,30 @@ class Relay:
 
 _BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\r")
 """What may end an event (WHATWG HTML section 9.2.6)."""
+
+
+def whole(
+    answer: Answer, own_lines: bytes, *, http10: bool, keep_alive: bool, head_only: bool
+) -> tuple[bytes, int, bool]:
+    """A complete answer as it goes on the wire, the size of its body, and whether the connection may be kept."""
+    framing = _framing(answer, http10=http10, head_only=head_only)
+    keep_alive = keep_alive and framing != "close"
+    chunked = framing == "chunked"
+    head = _head(answer, own_lines, chunked=chunked, http10=http10, keep_alive=keep_alive)
+    held = answer.held
+    body = b"" if framing == "none" else held[0] if len(held) == 1 else b"".join(held)
+    held.clear()
+    if chunked:
+        end = _last_chunk(answer.trailers)
+        return (b"%b%x\r\n%b\r\n%b" % (head, len(body), body, end) if body else head + end), len(body), keep_alive
+    return head + body, len(body), keep_alive
+
+
+def _head(answer: Answer, own_lines: bytes, *, chunked: bool, http10: bool, keep_alive: bool) -> bytes:
+    """The head of an answer, for this client's connection."""
+    connection = b"Connection: close\r\n" if not keep_alive else b"Connection: keep-alive\r\n" if http10 else b""
+    transfer = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+    return b"".join((status_line(answer.status, answer.reason), answer.block, own_lines, transfer, connection, b"\r\n"))
 
 
 def _framing(answer: Answer, *, http10: bool, head_only: bool) -> Framing:

@@ -17,7 +17,7 @@ from proxy.exchange import Format
 from proxy.observe.health import Health
 from proxy.observe.record import Record
 from proxy.serve.client import ClientConnection
-from proxy.serve.relay import Relay
+from proxy.serve.relay import Relay, whole
 from proxy.serve.reply import error_body, error_head, json_response, status_line
 from proxy.serve.snapshot import Snapshot
 from proxy.upstream.answer import Lines
@@ -99,12 +99,16 @@ class Turn:
         sent, record = won.sent, self.record
         answer = sent.answer
         record.status = answer.status
+        keep_alive = self.keep_alive and self.content.is_eof()
+        head_only = self.head.method == "HEAD"
+        if answer.complete and sent.upload is None:
+            return self._write_whole(won, keep_alive, head_only)
         relay = Relay(
             self.transport,
             answer,
             http10=self.http10,
-            keep_alive=self.keep_alive and self.body_is_here,
-            head_only=self.head.method == "HEAD",
+            keep_alive=keep_alive,
+            head_only=head_only,
             last_event=partial(self._error_event, won) if error_event and answer.watch is not None else None,
         )
         broke: str | None = None
@@ -131,6 +135,18 @@ class Turn:
             if sent.upload is not None:
                 await sent.release()
         return relay.keep_alive and not self._health.draining  # which may have begun since the head said otherwise
+
+    def _write_whole(self, won: Won, keep_alive: bool, head_only: bool) -> bool:
+        """Write an answer that is all there: the usual way of one that is not streamed."""
+        self._began = True
+        data, size, keep_alive = whole(
+            won.sent.answer, self.own_lines(), http10=self.http10, keep_alive=keep_alive, head_only=head_only
+        )
+        self._write(data)
+        self.record.written_at = time.perf_counter()
+        self.record.body_out = size
+        won.finish()
+        return keep_alive and not self._health.draining
 
     def _error_event(self, won: Won, fault: FuseboxError) -> bytes:
         """`fault` as an event of the client's format."""

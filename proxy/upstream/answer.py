@@ -80,19 +80,14 @@ class Answer:
     )
 
     def __init__(self, source: Source, interim: Interim | None = None) -> None:
-        self.source = source
-        self._interim = interim
         self.status = 0
         self.reason = b""
-        self.lines: Lines = []
         self.block = b""
         self.content_type = b""
-        self.trailers: Lines = []
         self.content_length: int | None = None
         self.complete = False
         self.fault: FuseboxError | None = None
         self.watch: Watch | None = None
-        self.held: list[bytes] = []
         self.held_bytes = 0
         self.asked_s = 0.0
         self.head_s = 0.0
@@ -100,15 +95,24 @@ class Answer:
         self._any = False
         self._sink: Sink | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self.source = source
+        self._interim = interim
+        self.lines: Lines = []
+        self.trailers: Lines = []
+        self.held: list[bytes] = []
+
+    def arrival(self) -> asyncio.Future[None] | None:
+        """What to wait for until the answer may be handed on, or has failed; None: nothing, it is so already."""
+        if self.fault is not None or self.complete or self.first_event_s:
+            return None
+        self._waiter = waiter = self.source.future()
+        return waiter
 
     async def ready(self) -> None:
         """Return when the answer may be handed on. Raises the fault that came instead."""
-        if self.fault is None and not self.complete and not self.first_event_s:
-            self._waiter = self.source.future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+        arriving = self.arrival()
+        if arriving is not None:
+            await arriving
         if self.fault is not None:
             raise self.fault
 
@@ -116,11 +120,11 @@ class Answer:
         """Wait for further bytes of an answer that is held back, or for its end. Raises the fault that came instead."""
         if self.fault is None and not self.complete:
             self._any = True
-            self._waiter = self.source.future()
+            self._waiter = waiter = self.source.future()
             try:
-                await self._waiter
+                await waiter
             finally:
-                self._any, self._waiter = False, None
+                self._any = False
         if self.fault is not None:
             raise self.fault
 
@@ -179,7 +183,7 @@ class Answer:
         self._wake()
 
     def _wake(self) -> None:
-        waiter = self._waiter
+        waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 

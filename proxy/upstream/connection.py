@@ -296,7 +296,7 @@ class Connection(asyncio.BaseProtocol):
             # From the head on only the first event is waited for; its time runs since the request was sent.
             self._phase = "first_event"
             self._watch_until((self._sent_at if self._sent else now) + limits.timeouts.first_event)
-        else:
+        elif self._phase != "total":
             self._phase = "total"
             self._deadline.move(limits.total_at)
         if self._head_only:

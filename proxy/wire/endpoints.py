@@ -15,7 +15,7 @@ _ANTHROPIC = Format.ANTHROPIC
 
 
 def _openai(name: str, carrier: Carrier, modality: str | None) -> Endpoint:
-    return Endpoint(name, _OPENAI, carrier, modality=modality)
+    return Endpoint(name, _OPENAI, carrier, modality=modality, inference=True)
 
 
 _INFERENCE = {
@@ -34,8 +34,10 @@ _INFERENCE = {
     "/v1/audio/translations": _openai("audio.translations", Carrier.MULTIPART, "audio"),
     "/v1/videos": _openai("videos", Carrier.MULTIPART, "video"),
     "/v1/realtime": _openai("realtime", Carrier.QUERY, "realtime"),
-    "/v1/messages": Endpoint("messages", _ANTHROPIC, Carrier.JSON, modality="text"),
-    "/v1/messages/count_tokens": Endpoint("messages.count_tokens", _ANTHROPIC, Carrier.JSON, modality="text"),
+    "/v1/messages": Endpoint("messages", _ANTHROPIC, Carrier.JSON, modality="text", inference=True),
+    "/v1/messages/count_tokens": Endpoint(
+        "messages.count_tokens", _ANTHROPIC, Carrier.JSON, modality="text", inference=True
+    ),
 }
 """Calls that carry a model and leave nothing behind at the provider: any target of a chain may answer them."""
 

@@ -37,7 +37,7 @@ def test_the_times_of_an_answer() -> None:
     record = Record("POST", "/v1/x")
     record.started_at = 10.0
     record.waited_s = 0.2  # for the client's body
-    record.answered("a", 10.5, 0.25)
+    record.answered(10.5, 0.25)
     record.ready_at, record.written_at = 12.0, 12.001
     line = record.line(13.0)
     assert line["first_event_ms"] == 2000.0 and line["total_ms"] == 3000.0

@@ -63,7 +63,7 @@ OPENAI, ANTHROPIC = Format.OPENAI, Format.ANTHROPIC
 def test_openai_paths(method: str, path: str, name: str, carrier: str, stored: bool) -> None:
     """Inference may be answered by any target; objects live at one provider; the rest is passed on."""
     found = classify(method, path, anthropic_header=False)
-    assert found == Endpoint(name, OPENAI, Carrier(carrier), stored, found.modality)
+    assert found == Endpoint(name, OPENAI, Carrier(carrier), stored, found.modality, found.inference)
 
 
 @pytest.mark.parametrize("header", [True, False])
@@ -79,7 +79,7 @@ def test_openai_paths(method: str, path: str, name: str, carrier: str, stored: b
 def test_anthropic_paths(header: bool, method: str, path: str, name: str, carrier: str, stored: bool) -> None:
     """They are Anthropic's with its header and without."""
     found = classify(method, path, anthropic_header=header)
-    assert found == Endpoint(name, ANTHROPIC, Carrier(carrier), stored, found.modality)
+    assert found == Endpoint(name, ANTHROPIC, Carrier(carrier), stored, found.modality, found.inference)
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/claude", "/v1/files", "/v1/skills/s1", "/v1/other"])

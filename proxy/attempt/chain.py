@@ -110,8 +110,17 @@ class Walk:
         for target in targets:
             leave = self.admit.leave(target)
             if leave is not None and (not self._failures or self._may_follow(leave)):
+                self._pay_in(leave)
                 return leave
         return None
+
+    def _pay_in(self, leave: Leave) -> None:
+        """A request is sent: it pays for the retries, and the hedges, of others."""
+        terms, guard, model = self._terms, leave.guard, leave.target.model
+        if terms.retry.attempts:
+            guard.retries(model, terms.retry.budget).pay_in()
+        if terms.hedge is not None:
+            guard.hedges(model, terms.hedge.extra_load).pay_in()
 
     # One target.
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test check format mutants bench lock clean
+.PHONY: help run test check format mutants bench drill lock clean
 
 help:
 	@echo "make run     start the proxy, send one streamed request through it, keep serving (ONCE=1: end after the request)"
@@ -13,6 +13,7 @@ help:
 	@echo "make format  let ruff format and mend"
 	@echo "make mutants break the circuit breaker in thirty ways, and see the tests notice each"
 	@echo "make bench   measure against nginx and others (needs wrk, nginx, haproxy); QUICK=1 for a short run"
+	@echo "make drill   an hour of real traffic in minutes while providers fail; table and timeline (ARGS=--synthetic without the trace)"
 	@echo "make lock    pin the dependencies again, with hashes"
 
 $(STAMP): requirements-dev.lock pyproject.toml
@@ -41,6 +42,9 @@ mutants: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
+drill: $(STAMP)
+	$(BIN)/python -m drill $(ARGS)
 
 # Lines that begin with two hyphens are this machine's settings of pip, which have no place in the repository.
 COMPILE := $(BIN)/pip-compile --quiet --no-header --generate-hashes --allow-unsafe --strip-extras --no-annotate

@@ -23,12 +23,15 @@ from proxy.observe.logs import Logger
 
 Action = Literal["force_open", "release", "disable", "enable", "reset"]
 
+FOR_MAX_S = 366 * 86_400
+"""A year: the end of a longer time may be no date at all, and who wants more leaves the time out."""
+
 
 class Order(msgspec.Struct, forbid_unknown_fields=True):
     """What to do. `for_s`: seconds to hold a circuit open; without them, until released. `model`: one target's breaker."""
 
     action: Action
-    for_s: Annotated[float, Meta(gt=0)] | None = None
+    for_s: Annotated[float, Meta(gt=0, le=FOR_MAX_S)] | None = None
     model: str | None = None
 
 
@@ -57,7 +60,7 @@ def add_routes(app: web.Application, guards: Callable[[], Guards], logger: Logge
             wanted = msgspec.json.decode(await request.read(), type=Order)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _refusal(400, f'not understood: {error}; send {{"action": "reset"}} or the like') from None
-        _carry_out(wanted, guard.breaker(wanted.model))
+        _carry_out(wanted, _meant(guard, wanted.model))
         if wanted.action == "reset":
             now.cooldowns.forget(guard.name)
         logger.warning(
@@ -70,19 +73,34 @@ def add_routes(app: web.Application, guards: Callable[[], Guards], logger: Logge
     app.router.add_post("/api/breakers/{provider}", order)
 
 
-def _carry_out(wanted: Order, breaker: Breaker) -> None:
+def _meant(guard: Guard, model: str | None) -> list[Breaker]:
+    """The breakers an order is for."""
+    if model is None:
+        return list(guard.breakers())
+    breaker = guard.breaker(model)
+    if breaker is guard.breaker(None):
+        raise _refusal(409, f"{guard.name} has one breaker for all its models (breaker.scope): leave `model` out")
+    return [breaker]
+
+
+def _carry_out(wanted: Order, breakers: list[Breaker]) -> None:
     match wanted.action:
         case "force_open":
-            breaker.force_open(math.inf if wanted.for_s is None else wanted.for_s)
+            for breaker in breakers:
+                breaker.force_open(math.inf if wanted.for_s is None else wanted.for_s)
         case "release":
-            if not breaker.release():
-                raise _refusal(409, f"the breaker of {breaker.label} is not forced open")
+            released = [breaker.release() for breaker in breakers]
+            if not any(released):
+                raise _refusal(409, f"the breaker of {breakers[0].label} is not forced open")
         case "disable":
-            breaker.disable()
+            for breaker in breakers:
+                breaker.disable()
         case "enable":
-            breaker.enable()
+            for breaker in breakers:
+                breaker.enable()
         case "reset":
-            breaker.reset()
+            for breaker in breakers:
+                breaker.reset()
 
 
 def _of_provider(guards: Guards, guard: Guard) -> dict[str, Any]:
@@ -116,10 +134,20 @@ def _named(guards: Guards, request: web.Request) -> Guard:
 
 def _from_here(request: web.Request) -> None:
     """Raises 403 or 415 for a request that may not change anything."""
-    if not _is_loopback(request.remote or "") or not _is_loopback(request.host.rsplit(":", 1)[0].strip("[]")):
+    if not _is_loopback(request.remote or "") or not _is_loopback(_host(request.host)):
         raise _refusal(403, "only callers on this machine may change a breaker (kubectl port-forward makes you one)")
+    origin = request.headers.get("Origin")
+    if origin is not None and not _is_loopback(_host(origin.partition("://")[2])):
+        raise _refusal(403, "a browser sent this for a page of another host")
     if request.content_type != "application/json":
         raise _refusal(415, "send the order as application/json")
+
+
+def _host(authority: str) -> str:
+    """The host of HOST or HOST:PORT; one of IPv6 without its brackets."""
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    return authority.partition(":")[0]
 
 
 def _is_loopback(host: str) -> bool:
@@ -136,4 +164,4 @@ def _json(value: Any, status: int = 200) -> web.Response:
 def _refusal(status: int, text: str) -> web.HTTPException:
     kinds = {400: web.HTTPBadRequest, 403: web.HTTPForbidden, 404: web.HTTPNotFound, 409: web.HTTPConflict}
     kind = kinds.get(status, web.HTTPUnsupportedMediaType)
-    return kind(body=orjson.dumps({"error": text}), content_type="application/json")
+    return kind(text=orjson.dumps({"error": text}).decode(), content_type="application/json")

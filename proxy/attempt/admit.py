@@ -44,7 +44,7 @@ class Admit:
         self.skipped: Sequence[str] = ()
         self.retry_in_s = math.inf
         self.fault: FuseboxError | None = None
-        self.refused: set[str] | None = None
+        self.refused: set[tuple[str, str | None]] | None = None
         self.opened: tuple[tuple[float, Target], ...] = ()
         self.cooling: tuple[tuple[float, Reason, Target], ...] = ()
         self._client_keys: dict[str, str] | None = None
@@ -65,6 +65,7 @@ class Admit:
         guard = guards[target.provider]
         model = target.model if target.model is not None else self._terms.model
         key: Key | None = None
+        keys: tuple[Key, ...] = ()
         if provider.ring is not None:
             keys = provider.ring.turn()
             if not keys:
@@ -74,12 +75,13 @@ class Admit:
             key = keys[0]
         now_s = guards.clock()
         if guards.cooldowns.entries or self.refused:
-            usable = self._usable(target, provider, model, now_s, though)
+            usable = self._usable(target, provider, model, keys, now_s, though)
             if usable is None:
                 return None
             key = usable[0]
-        if guards.uplink.down and needs_way_out(provider.where.origin):
-            wait_s = guards.uplink.wait_s()
+        to_see = guards.uplink.down and needs_way_out(self._origin(provider))
+        if to_see:
+            wait_s = guards.uplink.wait_s(self._origin(provider))
             if wait_s > 0:
                 self.skip(target, model, "this machine's way out is down", wait_s)
                 return None
@@ -92,8 +94,11 @@ class Admit:
             permit = breaker.acquire_early() if early else breaker.acquire()
         except BreakerOpen as refused:
             places.leave()
-            self._opened(target, model, refused)
+            if not early:  # what stands of this target has been said
+                self._opened(target, model, refused)
             return None
+        if to_see:
+            guards.uplink.probe()
         if guards.cooldowns.entries:
             guards.cooldowns.admit(self.key_id(provider, key), model)
         return Leave(target, provider, guard, breaker, permit, model, key, now_s)
@@ -125,20 +130,32 @@ class Admit:
             known[provider.name] = key_id(provider.name, b"\n".join(value for _, value in lines))
         return known[provider.name]
 
+    def _origin(self, provider: Provider) -> str:
+        """Where `provider` would be asked; its two formats may have hosts of their own."""
+        request = self._request
+        return (provider.origin_root() if request.passthrough else provider.root(request.endpoint.format)).where.origin
+
     def _usable(
-        self, target: Target, provider: Provider, model: str | None, now_s: float, though: Reason | None
+        self,
+        target: Target,
+        provider: Provider,
+        model: str | None,
+        keys: tuple[Key, ...],
+        now_s: float,
+        though: Reason | None,
     ) -> tuple[Key | None] | None:
         """The key to use (None where none is sent); nothing when all of them cool, or have been refused."""
         cooldowns = self._ground.guards.cooldowns
         refused = self.refused or ()
         earliest_s, reason = math.inf, "the key was refused"
-        for key in provider.ring.turn() if provider.ring is not None else (None,):
+        for key in keys or (None,):
             name = self.key_id(provider, key)
-            if name in refused:
+            if (name, model) in refused or (name, None) in refused:
                 continue
             until_s = cooldowns.until(name, model)
             cause = cooldowns.reason(name, model) if until_s else None
-            if cause is None or cause is though:
+            # Whatever is the matter with the key as a whole stands beside that, and is never passed over.
+            if cause is None or (cause is though and not cooldowns.until(name, None)):
                 return (key,)
             if until_s < earliest_s:
                 earliest_s, reason = until_s, f"cooling ({cause.value})"

@@ -21,7 +21,7 @@ from proxy.attempt.send import Request, Sent, attempt
 from proxy.attempt.uplink import is_ours_perhaps
 from proxy.attempt.waits import stated_wait
 from proxy.attempt.walk import Failure, Ground, Leave, Send, Terms, Tried, Won
-from proxy.errors import AllOut, ConnectFailed, FuseboxError, UpstreamFault
+from proxy.errors import AllOut, ConnectFailed, FuseboxError, LocalFault, UpstreamFault
 from proxy.exchange import Plan, Target
 
 LEFT_MIN_S = 1.0
@@ -34,13 +34,14 @@ class Walk:
     """One request's way along its plan.
 
     Afterwards `tried` and `admit.skipped` say what was done and why. `attempts`: how many were made. `tried`: all of
-    them, if any of them failed. `asked`: the last target asked, if any was left out before it. `panic`: every target
-    was out, and one was asked all the same.
+    them, if any of them failed. `asked`: the last target asked, if any was left out before it, or the one that won
+    a race. `panic`: every target was out, and one was asked all the same.
     """
 
     __slots__ = (
         "_failures",
         "_ground",
+        "_hedged",
         "_loop",
         "_plan",
         "_request",
@@ -68,6 +69,7 @@ class Walk:
         self.panic = False
         self.asked: str | None = None
         self._retries = 0
+        self._hedged: Target | None = None
         self._ground = ground
         self._plan = plan
         self._request = request
@@ -89,18 +91,22 @@ class Walk:
                 raise self._nothing()
             while leave is not None:
                 if terms.hedge is not None and not self.attempts:
-                    ended = await race(terms.hedge, leave, self._once, self._rival, self._failures)
+                    ended = await race(terms.hedge, leave, self._once, self._rival, self._ends, self._failures)
+                    if isinstance(ended, Won):
+                        self.asked = ended.leave.label  # of the two, the one that answered
                 else:
                     ended = await self._once(leave)
                 if isinstance(ended, Won):
                     if self._failures:
-                        await self._drop_answers()
+                        await self._settle(ended)
                     return ended
                 self._failures.append(ended)
                 leave = await self._again(ended)
                 if leave is None and not self._is_over():
                     leave = self._next(targets)
-            return last_word(self._failures[-1], self._failures)
+            last = self._failures[-1]
+            await self._drop_answers(but=last)
+            return last_word(last, self._failures)
         except BaseException:
             await self._drop_answers()
             raise
@@ -108,6 +114,8 @@ class Walk:
     def _next(self, targets: Iterator[Target]) -> Leave | None:
         """Leave for the next of `targets` that may be asked now."""
         for target in targets:
+            if target == self._hedged:
+                continue  # it has been asked
             leave = self.admit.leave(target)
             if leave is not None and (not self._failures or self._may_follow(leave)):
                 self._pay_in(leave)
@@ -127,13 +135,13 @@ class Walk:
     async def _once(self, leave: Leave) -> Won | Failure:
         """One attempt, with its verdict."""
         terms = self._terms
-        if self._failures:
-            await self._drop_answers()
         self.attempts += 1
         if self.admit.skipped:
             self.asked = leave.label
         sent: Sent | None = None
         try:
+            if self._failures:
+                await self._drop_answers()
             sent = await self._send(
                 leave.provider, leave.target, self._request, terms.timeouts, terms.total_at, leave.key
             )
@@ -150,9 +158,10 @@ class Walk:
             if terms.whole and sent.answer.watch is not None:
                 await hold_whole(sent.answer)
         except FuseboxError as fault:
+            full_time = terms.full_time and self.attempts == 1
+            failure = self._failed(leave, classify(fault, full_time=full_time), fault=fault)
             await _drop(sent)
-            full_time = not self._failures and terms.total_at - self._started_s >= terms.timeouts.total
-            return self._failed(leave, classify(fault, full_time=full_time), fault=fault)
+            return failure
         except BaseException:
             # Nobody waits any more: what was under way says nothing about the provider.
             leave.permit.ignore()
@@ -164,14 +173,14 @@ class Walk:
     def _succeeded(self, leave: Leave, sent: Sent) -> Won:
         guards, answer = self._ground.guards, sent.answer
         slow_after_s = leave.breaker.slow_after_s
-        if slow_after_s is None or answer.watch is None:
+        if slow_after_s is None or answer.watch is None or not answer.asked_s:  # 0.0: it began before the request's end
             leave.permit.success()
         else:
             leave.permit.success(answer.first_event_s - answer.asked_s > slow_after_s)
         if guards.cooldowns.entries:
             guards.cooldowns.clear(self.admit.key_id(leave.provider, leave.key), leave.model, leave.at_s)
         if guards.uplink.uneasy:
-            guards.uplink.answered()
+            guards.uplink.answered(leave.provider.where.origin)
         if self.tried:
             self._note(leave, OK, answer.status)
         return Won(sent, leave)
@@ -187,7 +196,7 @@ class Walk:
         verdict = outcome.verdict
         uplink = self._ground.guards.uplink
         if sent is not None:
-            uplink.answered()
+            uplink.answered(leave.provider.where.origin)
         elif isinstance(fault, UpstreamFault):
             uplink.failed(fault)
             if uplink.down and is_ours_perhaps(fault):
@@ -207,6 +216,8 @@ class Walk:
         return Failure(leave, outcome, wait_s, sent, fault)
 
     def _cool(self, leave: Leave, outcome: Outcome, wait_s: float | None) -> None:
+        if leave.model is None and outcome.cool is not Cool.KEY:
+            return  # said of one call that names no model (a file, ``/p/``): the key's models need not wait for that
         guards, key = self._ground.guards, self.admit.key_id(leave.provider, leave.key)
         reason = _REASONS[outcome.category]
         known = guards.cooldowns.until(key, leave.model)
@@ -229,17 +240,18 @@ class Walk:
     def _is_over(self) -> bool:
         """Whether no further target may be asked, whatever it is."""
         last = self._failures[-1]
-        following = last.outcome.next
-        if following is Next.NO or (following is Next.BY_POLICY and not self._terms.past_filter):
-            return True
-        if not self._can_send_again(last):
-            return True
-        return self._left_s() < self._least_s()
+        return self._ends(last) or not self._can_send_again(last) or self._left_s() < self._least_s()
+
+    def _ends(self, failure: Failure) -> bool:
+        """Whether `failure` is the answer: no other target may be asked to mend it."""
+        following = failure.outcome.next
+        return following is Next.NO or (following is Next.BY_POLICY and not self._terms.past_filter)
 
     def _can_send_again(self, last: Failure) -> bool:
         """Whether the body is still there: held, or not begun."""
-        unsent = isinstance(last.fault, UpstreamFault) and not last.fault.received
-        return self._request.body.replayable or unsent
+        fault = last.fault
+        unsent = isinstance(fault, LocalFault) or (isinstance(fault, UpstreamFault) and not fault.received)
+        return unsent or self._request.body.replayable
 
     def _left_s(self) -> float:
         return self._terms.total_at - self._loop.time()
@@ -270,8 +282,11 @@ class Walk:
             return None
         if last.leave.key is not None and outcome.cool in (Cool.KEY, Cool.KEY_MODEL):
             refused = self.admit.refused = self.admit.refused or set()
-            ring, first = last.leave.provider.ring, last.leave.key.id not in refused
-            refused.add(last.leave.key.id)
+            # A rate limit is of one model; the key is good for another.
+            model = last.leave.model if outcome.cool is Cool.KEY_MODEL else None
+            ring, place = last.leave.provider.ring, (last.leave.key.id, model)
+            first = place not in refused
+            refused.add(place)
             if first and ring is not None and len(ring) > 1 and not self._was_rekeyed(last):
                 leave = self.admit.leave(last.leave.target)
                 if leave is not None:
@@ -289,14 +304,19 @@ class Walk:
             return None
         self._retries += 1
         if wait_s:
-            await asyncio.sleep(wait_s)
+            await self._until(self._ground.guards.clock() + wait_s)
             if self.admit.refused is not None and last.leave.key is not None:
-                self.admit.refused.discard(last.leave.key.id)
+                self.admit.refused.discard((last.leave.key.id, last.leave.model))
         return self.admit.leave(last.leave.target)
 
     def _was_rekeyed(self, last: Failure) -> bool:
         """Whether a second key of this target has been tried already: one is enough to see whether it is the key's."""
         return any(one is not last and one.leave.target == last.leave.target for one in self._failures)
+
+    async def _until(self, at_s: float) -> None:
+        """Wait until `at_s` of the guards' clock, of which an event loop's own may be some milliseconds ahead."""
+        while (left_s := at_s - self._ground.guards.clock()) > 0:  # noqa: ASYNC110 - it is time itself
+            await asyncio.sleep(left_s + 0.001)
 
     # When every target is out.
 
@@ -309,7 +329,7 @@ class Walk:
         for until_s, reason, target in cooling:
             wait_s = until_s - clock()
             if reason is Reason.RATE and wait_s <= max_wait_s and wait_s + LEFT_MIN_S <= self._left_s():
-                await asyncio.sleep(max(wait_s, 0.0) + 0.001)
+                await self._until(until_s)
                 leave = self.admit.leave(target)
                 if leave is not None:
                     return leave
@@ -337,20 +357,31 @@ class Walk:
         if self._terms.alone or not may_be_hedged(self._request) or not budget.spend():
             return None
         for target in self._plan.targets:
-            if target != leave.target and self._ground.guards[target.provider].breaker(target.model).peek() == 0.0:
+            model = target.model if target.model is not None else self._terms.model
+            if target != leave.target and self._ground.guards[target.provider].breaker(model).peek() == 0.0:
                 rival = self.admit.leave(target)
                 if rival is not None and not rival.permit.is_probe:
+                    self._hedged = target
                     return rival
                 if rival is not None:
                     rival.permit.ignore()
                     self.admit.give_back(rival)
         return None
 
-    async def _drop_answers(self) -> None:
+    async def _settle(self, won: Won) -> None:
+        """An answer is there after all: let go of the others."""
+        try:
+            await self._drop_answers()
+        except BaseException:
+            won.drop()
+            raise
+
+    async def _drop_answers(self, but: Failure | None = None) -> None:
         """Let go of the answers that nobody will get."""
         for failure in self._failures:
-            sent, failure.sent = failure.sent, None
-            await _drop(sent)
+            if failure is not but:
+                sent, failure.sent = failure.sent, None
+                await _drop(sent)
 
 
 def _is_too_long(failure: Failure) -> bool:

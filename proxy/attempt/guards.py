@@ -45,14 +45,23 @@ class Guard:
         self._hedges: dict[tuple[str | None, float], RetryBudget] = {}
 
     def breaker(self, model: str | None) -> Breaker:
-        """The breaker of the provider, or of one model there with ``scope: target``."""
+        """The breaker of the provider, or of one model there with ``scope: target``.
+
+        A provider that is held open as a whole is so for models, too, that nobody has asked for yet.
+        """
         if not self._per_target or model is None:
             return self._whole
         known = self._of_model.get(model)
         if known is None:
             if len(self._of_model) >= MODELS_MAX:
-                self._of_model.popitem(last=False)
+                # Not one that is held open by hand: that order stands until it is taken back.
+                idle = (name for name, breaker in self._of_model.items() if not breaker.held)
+                self._of_model.pop(next(idle, next(iter(self._of_model))))
             known = self._of_model[model] = self._new(f"{self.name}/{model}")
+            if self._whole.held and self._whole.open_until_s > self._clock():
+                known.force_open(self._whole.open_until_s - self._clock())
+            elif self._whole.mode == "disabled" != known.mode:
+                known.disable()
         self._of_model.move_to_end(model)
         return known
 
@@ -106,6 +115,8 @@ class Guards:
             same = (provider.base_url, provider.anthropic_url, provider.ca, config.breaker)
             known = before._guards[name] if before is not None and before._same.get(name) == same else None
             guard = known or Guard(name, config.breaker, clock=clock, rng=rng, listeners=listeners)
+            if known is None and before is not None and name in before._guards:
+                guard.places = before._guards[name].places  # requests under way are under way at the new one, too
             guard.places.limit = provider.max_concurrency
             self._same[name], self._guards[name] = same, guard
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 import orjson
 
@@ -11,7 +11,7 @@ from proxy.attempt.send import Request
 from proxy.attempt.walk import Failure, Leave, Won
 from proxy.config.schema import Hedge
 
-Attempt = Callable[[Leave], Awaitable[Won | Failure]]
+Attempt = Callable[[Leave], Coroutine[None, None, Won | Failure]]
 
 
 async def race(
@@ -19,61 +19,99 @@ async def race(
     leave: Leave,
     attempt: Attempt,
     rival: Callable[[Leave], Leave | None],
+    ends: Callable[[Failure], bool],
     failures: list[Failure],
 ) -> Won | Failure:
     """The first answer of two attempts, or the last failure of them; an earlier one goes to `failures`.
 
-    `rival` gives leave for the second attempt once `hedge.after` has passed without an answer. Cancelling an attempt
-    closes its connection and takes its permit back without a verdict, so neither outlives this.
+    `rival` gives leave for the second attempt once `hedge.after` has passed without an answer. `ends`: whether a failure
+    is the answer, so that the other attempt must not get past it (a content filter's, say). Cancelling an attempt closes
+    its connection and takes its permit back without a verdict, so neither outlives this.
     """
-    running = {asyncio.ensure_future(attempt(leave))}
+    running = {asyncio.create_task(attempt(leave))}
+    result: Won | Failure | None = None
     try:
+        # A task that is cancelled before its first step never runs, and could not give back what it was given.
+        await asyncio.sleep(0)
         done, _ = await asyncio.wait(running, timeout=hedge.after)
         if not done:
             second = rival(leave)
             if second is not None:
-                running.add(asyncio.ensure_future(attempt(second)))
-        while True:
+                running.add(asyncio.create_task(attempt(second)))
+                await asyncio.sleep(0)
+        while result is None:
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            running -= done
             ended = [task.result() for task in done]
-            won = next((one for one in ended if isinstance(one, Won)), None)
-            if won is not None:
-                _release_others(ended, won)
-                return won
-            lost = [one for one in ended if isinstance(one, Failure)]
-            failures += lost if running else lost[:-1]
-            if not running:
-                return lost[-1]
+            running -= done
+            result = _result(ended, ends, last=not running)
+            for one in ended:
+                if one is result:
+                    continue
+                if isinstance(one, Failure):
+                    failures.append(one)
+                else:
+                    one.drop()  # two answers in the same turn: one is enough
+        return result
+    finally:
+        try:
+            await _end(running)
+        except BaseException:
+            _let_go(result)
+            raise
+
+
+def _result(ended: list[Won | Failure], ends: Callable[[Failure], bool], *, last: bool) -> Won | Failure | None:
+    """What decides the race, of those that have just ended; None: the other attempt goes on."""
+    for one in ended:
+        if isinstance(one, Won):
+            return one
+    for one in ended:
+        if isinstance(one, Failure) and ends(one):
+            return one
+    return ended[-1] if last else None
+
+
+async def _end(running: set[asyncio.Task[Won | Failure]]) -> None:
+    """Cancel attempts and wait for their end; an answer that one of them has brought all the same is let go."""
+    if not running:
+        return
+    for task in running:
+        task.cancel()
+    try:
+        await asyncio.wait(running)
     finally:
         for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running)
+            if task.done() and not task.cancelled() and task.exception() is None:
+                _let_go(task.result())
 
 
-def _release_others(ended: list[Won | Failure], won: Won) -> None:
-    """Two answers in the same turn: one is enough."""
-    for one in ended:
-        if isinstance(one, Won) and one is not won:
-            if not one.sent.answer.complete:
-                one.sent.answer.source.abort()
-            one.finish()
+def _let_go(ended: Won | Failure | None) -> None:
+    if isinstance(ended, Won):
+        ended.drop()
+    elif ended is not None and ended.sent is not None and not ended.sent.answer.complete:
+        ended.sent.answer.source.abort()
 
+
+_DOES_MORE = ("store", "background", "web_search_options", "mcp_servers", "plugins")
+"""What leaves something behind at the provider, or has it act (OpenAI, Anthropic, OpenRouter)."""
 
 _RUN_BY_CLIENT = ("function", "custom")
 
 
 def may_be_hedged(request: Request) -> bool:
     """Whether asking twice does no more than cost tokens: nothing is stored, and no tool runs at the provider."""
-    if not request.body.replayable or request.method != "POST" or request.endpoint.stored:
+    if not request.body.replayable or request.method != "POST" or request.endpoint.stored or request.passthrough:
         return False
+    if request.endpoint.name == "videos":
+        return False  # it begins a job
     try:
         asked = orjson.loads(request.body.held)
     except orjson.JSONDecodeError:
         return False
-    if not isinstance(asked, dict) or asked.get("store") or asked.get("background"):
+    if not isinstance(asked, dict) or any(asked.get(name) for name in _DOES_MORE):
         return False
+    if request.endpoint.name == "responses" and asked.get("store") is not False:
+        return False  # the Responses API stores unless told not to
     tools = asked.get("tools") or []
     # Anthropic's own tools have a dated type; a client's have none, or one of these.
     return isinstance(tools, list) and all(

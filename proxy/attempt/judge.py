@@ -6,7 +6,7 @@ import asyncio
 
 from proxy.attempt.classify import Seen, classify, is_plain_success, undecided
 from proxy.attempt.outcomes import OK, Class, Outcome
-from proxy.errors import UselessAnswer
+from proxy.errors import BadAnswer, UpstreamFault, UselessAnswer
 from proxy.upstream.answer import Answer
 
 ERROR_BODY_S = 5.0
@@ -64,11 +64,13 @@ async def hold_whole(answer: Answer) -> None:
         await answer.more()
 
 
-def useless(outcome: Outcome) -> UselessAnswer | None:
+def useless(outcome: Outcome, status: int) -> UpstreamFault | None:
     """The error that takes the place of an answer which says nothing; None when the answer says something itself."""
     if outcome.category is not Class.TRANSPORT:
         return None
-    return UselessAnswer(f"it answered 200, but with {_USELESS.get(outcome.reason, outcome.reason)}")
+    if outcome.reason not in _USELESS:
+        return BadAnswer(f"it answered {status}, which is no status of HTTP")
+    return UselessAnswer(f"it answered {status}, but with {_USELESS[outcome.reason]}")
 
 
 _USELESS = {

@@ -32,7 +32,7 @@ def last_word(failure: Failure, failures: Iterable[Failure]) -> Won:
         assert fault is not None
         raise _final(fault, several and failure.outcome.category in _TRY_AGAIN)
     answer = failure.sent.answer
-    nothing = useless(failure.outcome)
+    nothing = useless(failure.outcome, answer.status)
     if nothing is not None:
         raise _final(nothing.at(failure.leave.provider.where), several)
     lines = _retry_lines(answer.lines, failure, failures)
@@ -58,7 +58,8 @@ def _retry_lines(lines: Lines, failure: Failure, failures: tuple[Failure, ...]) 
     if category in _TRY_AGAIN:
         return [*_without(lines, (b"x-should-retry",)), (b"x-should-retry", b"false")]
     if category is not Class.RATE:
-        return lines
+        # An invitation to try again is not passed on: it would be taken up with all targets.
+        return [line for line in lines if line[0].lower() != b"x-should-retry" or line[1].lower() != b"true"]
     waits = [one.wait_s for one in failures if one.outcome.category is Class.RATE and one.wait_s is not None]
     if not waits:
         return _without(lines, (b"x-should-retry",))

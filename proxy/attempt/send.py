@@ -125,7 +125,7 @@ async def attempt(
                 if not lost.reused:
                     raise
         dialled_at = time.perf_counter()
-        connection = await _connect(root, timeouts, total_at_s)
+        connection = await connect(root, timeouts, total_at_s)
         connect_s = time.perf_counter() - dialled_at
         sent = _begin(connection, head, pieces, request, limits, reused=False)
         sent.connect_s = connect_s
@@ -135,7 +135,7 @@ async def attempt(
         raise fault.at(root.where) from None
 
 
-async def _connect(root: Root, timeouts: Timeouts, total_at_s: float) -> Connection:
+async def connect(root: Root, timeouts: Timeouts, total_at_s: float) -> Connection:
     """A new connection, in the time that the request has left at most."""
     left = total_at_s - asyncio.get_running_loop().time()
     if left >= timeouts.connect:
@@ -143,7 +143,9 @@ async def _connect(root: Root, timeouts: Timeouts, total_at_s: float) -> Connect
     try:
         return await root.pool.connect(left)
     except ConnectTimeout:
-        raise AnswerTimeout("total", timeouts.total) from None
+        late = AnswerTimeout("total", timeouts.total)
+        late.received = False  # nothing was sent, nobody was reached
+        raise late from None
 
 
 def _begin(

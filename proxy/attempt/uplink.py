@@ -2,7 +2,9 @@
 
 Names that cannot be looked up, connections and TLS handshakes that come to nothing, at two hosts or more within two
 seconds while no host answers: that is this pod's network, not two outages at once. Until somebody answers, such faults
-count against nobody, and one request a second goes out to see; the others are told at once.
+count against nobody, and of the requests to hosts that have failed so one a second goes out to see; the others are told
+at once. A host that nobody has tried yet may be asked all the same: two dead providers must not bar the way to a third
+that is well. Hosts on this machine prove nothing either way.
 """
 
 from __future__ import annotations
@@ -32,8 +34,10 @@ class Uplink:
         self.down = False
         self.uneasy = False
 
-    def answered(self) -> None:
-        """A host has answered, whatever it said."""
+    def answered(self, origin: str | None = None) -> None:
+        """A host has answered, whatever it said. `origin`: which; one on this machine says nothing of the way out."""
+        if origin is not None and not needs_way_out(origin):
+            return
         self.uneasy = False
         self._faults.clear()
         if self.down:
@@ -44,28 +48,32 @@ class Uplink:
         """An attempt failed. Only what failed before anything reached a host, and was not refused there, counts."""
         if not is_ours_perhaps(fault):
             if fault.received:
-                self.answered()
+                self.answered(None if fault.where is None else fault.where.origin)
             return
         assert fault.where is not None
         now_s = self._clock()
         self._faults[fault.where.origin] = now_s
         self.uneasy = True
+        if self.down:
+            return  # who has failed stays known until somebody answers
         for origin in [origin for origin, at_s in self._faults.items() if now_s - at_s > TOGETHER_S]:
             del self._faults[origin]
-        if len(self._faults) >= 2 and not self.down:
+        if len(self._faults) >= 2:
             self.down = True
             self._next_probe_s = now_s + PROBE_EVERY_S
             self._changed(True)
 
-    def wait_s(self) -> float:
-        """Seconds until a request may go out to see; 0.0: now, and this one is it. Always 0.0 while the way is free."""
-        if not self.down:
+    def wait_s(self, origin: str | None = None) -> float:
+        """Seconds until a request may go out to see; 0.0: now. Always 0.0 while the way is free, or for a host at
+        `origin` that has not failed.
+        """
+        if not self.down or (origin is not None and origin not in self._faults):
             return 0.0
-        now_s = self._clock()
-        if now_s < self._next_probe_s:
-            return self._next_probe_s - now_s
-        self._next_probe_s = now_s + PROBE_EVERY_S
-        return 0.0
+        return max(self._next_probe_s - self._clock(), 0.0)
+
+    def probe(self) -> None:
+        """A request does go out to see."""
+        self._next_probe_s = self._clock() + PROBE_EVERY_S
 
 
 def is_ours_perhaps(fault: UpstreamFault) -> bool:

@@ -36,7 +36,8 @@ class Terms(msgspec.Struct, frozen=True):
 
     `total_at`: the end of all, on the loop's clock. `model`: the client's. `alone`: only the plan's first target may be
     asked (stored objects, ``/p/``, `x-fusebox-no-fallback`). `may_retry`: the same target may be asked again (not when
-    the client's own SDK is at it already). `whole`, `past_filter`, `hedge`: of the route. `body_counts`: as in `Seen`.
+    the client's own SDK is at it already). `full_time`: the time is the policy's, not less by a wish of the client's; who
+    had all of it is to blame for it. `whole`, `past_filter`, `hedge`: of the route. `body_counts`: as in `Seen`.
     """
 
     timeouts: Timeouts
@@ -49,6 +50,7 @@ class Terms(msgspec.Struct, frozen=True):
     past_filter: bool = False
     hedge: Hedge | None = None
     body_counts: bool = True
+    full_time: bool = True
 
 
 class Leave(msgspec.Struct, eq=False):
@@ -104,6 +106,12 @@ class Won(msgspec.Struct, eq=False):
     sent: Sent
     leave: Leave
     holds: bool = True
+
+    def drop(self) -> None:
+        """Nobody wants the answer: its connection is closed, and the place is free."""
+        if not self.sent.answer.complete:
+            self.sent.answer.source.abort()
+        self.finish()
 
     def finish(self, broke: str | None = None) -> None:
         """The answer has ended; `broke`: why it did not end well. The place is free, and the verdict amended."""

@@ -15,7 +15,7 @@ from proxy.config import syntax
 from proxy.config.nodes import MAX_NODES, Mapping, Node, Place, Scalar, Sequence, Unreadable, entries
 from proxy.config.problems import BadValue, Path, Problem, did_you_mean, render, shown
 from proxy.config.scalars import Asked, number_of, text_of, truth_of, what, word_of
-from proxy.config.schema import CLIENT_KEYS, Config, Keys, KeySource, Match, Provider, Route, Step
+from proxy.config.schema import CLIENT_KEYS, Config, Hedge, Keys, KeySource, Match, Provider, Route, Step
 from proxy.exchange import Target
 
 KEYS_HINT = "write where each key comes from: keys: [{env: NAME}] or [{file: PATH}]; or keys: none, or keys: client"
@@ -25,6 +25,7 @@ EXAMPLES = {
     (Route, "name"): "give the route a name; it stands in logs and headers",
     (Route, "match"): 'write "match: {}" to take every request, or "match: {model: gpt-5*}" for some',
     (Route, "to"): 'write the chain of targets, as in "to: [openai/gpt-5.4, anthropic]"',
+    (Hedge, "after"): 'write how long a first event may take, as in "hedge: {after: 2s}"',
 }
 # Names that people know from other tools, and what is written here instead.
 _KEY_ITSELF = frozenset({"api_key", "apikey", "api_keys", "key", "token", "api-key"})

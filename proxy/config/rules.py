@@ -31,6 +31,7 @@ def check(config: Config, reader: Reader) -> None:
     for index, route in enumerate(config.routes):
         _chain(index, route, config, reader)
         _credentials(index, route, config, reader)
+        _hedge(index, route, reader)
     _reachable(config, reader)
 
 
@@ -175,6 +176,16 @@ def _credentials(index: int, route: Route, config: Config, reader: Reader) -> No
                 said = f"{first[0]} and {here[0]} are on different hosts, and both would get the client's credentials"
                 reader.report(path, said, "give all but one provider of this chain keys of its own, or keys: none")
                 return
+
+
+def _hedge(index: int, route: Route, reader: Reader) -> None:
+    """A stream that is held back whole has no first event to wait for: each would be hedged."""
+    if route.hedge is not None and route.deliver == "whole":
+        reader.report(
+            ("routes", index, "hedge"),
+            "hedge waits for a first event, which deliver: whole holds back until the answer is complete",
+            "leave one of the two out",
+        )
 
 
 def _takes_everything(match: Match) -> bool:

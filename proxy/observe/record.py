@@ -11,6 +11,15 @@ from typing import Any
 from proxy.exchange import Plan
 from proxy.observe.logs import Logger
 
+PATH_MAX = 1024
+"""Characters of a path that are logged: clients choose it, and it may be as long as `limits.headers` allows."""
+
+ERROR_MAX = 4096
+"""Characters of an error that are logged: it may quote the path."""
+
+RETRY_MAX = 16
+"""Characters of a client's own count of its retries, which should be a digit."""
+
 
 class Record:
     """The facts of one request, filled in along its way. Times are of `time.perf_counter`, in seconds."""
@@ -93,7 +102,7 @@ class Record:
         fields: dict[str, Any] = {
             "request_id": self.request_id,
             "method": self.method,
-            "path": self.path,
+            "path": self.path[:PATH_MAX],
             "endpoint": self.endpoint,
             "model": self.client_model,
             "route": self.route,
@@ -117,10 +126,10 @@ class Record:
         if self.panic:
             fields["panic"] = True
         if self.client_retry is not None and self.client_retry != "0":
-            fields["client_retry"] = self.client_retry
+            fields["client_retry"] = self.client_retry[:RETRY_MAX]
         if self.error_code is not None:
             fields["error_code"] = self.error_code
-            fields["error"] = self.error
+            fields["error"] = self.error[:ERROR_MAX] if self.error is not None else None
         return fields
 
 

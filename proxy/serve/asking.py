@@ -69,6 +69,7 @@ def terms_of(
         route.on_content_filter == "fallback",
         route.hedge,
         endpoint.inference and inbound.method == "POST",
+        total >= decision.timeouts.total,
     )
 
 
@@ -91,4 +92,5 @@ def note(record: Record, walk: Walk) -> None:
     if walk.admit.skipped:
         record.skipped = [*(record.skipped or ()), *walk.admit.skipped]
         record.panic = walk.panic
-        record.target = walk.asked or record.target
+    if walk.asked is not None:
+        record.target = walk.asked

@@ -58,13 +58,14 @@ class ClientConnection(web.RequestHandler):
     request goes with them (docs/decisions/0002-client-connection.md).
     """
 
-    __slots__ = ("_handle", "busy", "flow", "on_refused")
+    __slots__ = ("_content", "_handle", "busy", "flow", "on_refused")
 
     def __init__(
         self, manager: web.Server, handle: Handle, *, on_refused: Callable[[FuseboxError], None], **options: Any
     ) -> None:
         super().__init__(manager, **options)
         self._handle = handle
+        self._content: StreamReader | None = None
         self.flow: Flow | None = None
         self.busy = False
         self.on_refused = on_refused
@@ -102,7 +103,7 @@ class ClientConnection(web.RequestHandler):
                 if not isinstance(message, RawRequestMessage):
                     self._refuse(message.exc, message.message)
                     break
-                self.busy = True
+                self.busy, self._content = True, payload
                 keep = await self._handle(self, transport, message, payload)
                 self.busy = False
                 self.flow = None
@@ -138,6 +139,20 @@ class ClientConnection(web.RequestHandler):
         if self.transport is not None:
             body = error_body(refused, Format.OPENAI, "-")
             self.transport.write(error_head(refused, length=len(body), request_id="-", close=True) + body)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages and self.busy:
+            self._break_body()
+
+    def _break_body(self) -> None:
+        """End a body in the middle of which aiohttp's parser met something else: it queues the fault as the next message,
+        and whoever waits for the rest of the body would wait until every timeout had passed.
+        """
+        message, content = self._messages[-1][0], self._content
+        if not isinstance(message, RawRequestMessage) and content is not None and not content.is_eof():
+            detail = (message.message or "not HTTP/1.1").partition("\n")[0].strip().rstrip(":")
+            content.set_exception(web.RequestPayloadError(detail))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self.flow is not None:

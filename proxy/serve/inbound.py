@@ -16,6 +16,7 @@ from proxy.serve.snapshot import Snapshot
 from proxy.wire import address
 from proxy.wire.endpoints import classify, inference
 from proxy.wire.headers import RequestHeaders
+from proxy.wire.payload import MODEL_MAX
 
 READ_HERE = frozenset(
     (
@@ -167,15 +168,16 @@ def complexity(wanted: dict[str, str]) -> str:
 
 
 def model_outside_body(inbound: Inbound) -> str | None:
-    """The model where path or query carry it."""
+    """The model where path or query carry it. Raises BadRequest for one that is longer than any: it is logged and kept."""
     carrier = inbound.endpoint.carrier
-    if carrier is _JSON:
-        return None
+    model: str | None = None
     if carrier is Carrier.PATH:
-        return address.model_of_path(inbound.path)
-    if carrier is Carrier.QUERY:
-        return address.model_of_query(inbound.query)
-    return None
+        model = address.model_of_path(inbound.path)
+    elif carrier is Carrier.QUERY:
+        model = address.model_of_query(inbound.query)
+    if model is not None and len(model) > MODEL_MAX:
+        raise BadRequest(f"`model` is longer than {MODEL_MAX} characters", param="model")
+    return model
 
 
 def own_authorities(config: Config) -> frozenset[str]:

@@ -46,11 +46,13 @@ async def answer(turn: Turn, inbound: Inbound, decide: Callable[[], Decision]) -
     except (UpstreamFault, LocalFault) as fault:
         # The names of the policy are true all the same; what is missing is said in the log.
         turn.record.error_code, turn.record.error = fault.code, str(fault)
-    known = {entry.get("id") for entry in listed["data"] if isinstance(entry, dict)}
-    listed["data"] = [_entry(name, turn.format) for name in names if name not in known] + listed["data"]
+    ids = [entry.get("id") if isinstance(entry, dict) else None for entry in listed["data"]]
+    known = {one for one in ids if isinstance(one, str)}
+    own = [name for name in names if name not in known]
+    listed["data"] = [_entry(name, turn.format) for name in own] + listed["data"]
     if turn.format is Format.ANTHROPIC and listed["data"]:
-        listed["first_id"] = listed["data"][0].get("id")
-        listed.setdefault("last_id", listed["data"][-1].get("id"))
+        listed["first_id"] = (own + ids)[0]
+        listed.setdefault("last_id", (own + ids)[-1])
     return turn.send_json(200, orjson.dumps(listed))
 
 

@@ -11,7 +11,7 @@ import time
 import msgspec
 
 from proxy.attempt.chain import Walk
-from proxy.attempt.send import Request, Sent, compose
+from proxy.attempt.send import Request, Sent, compose, connect
 from proxy.config.schema import Timeouts
 from proxy.config.secrets import Key
 from proxy.errors import UpstreamFault
@@ -87,7 +87,7 @@ class _Handshake:
         try:
             dialled_at = time.perf_counter()
             # A fresh connection: a kept one may be closed under us, and this one will not come back to the pool.
-            connection = await root.pool.connect(timeouts.connect)
+            connection = await connect(root, timeouts, total_at_s)
             reply = connection.begin(Limits(timeouts, True, total_at_s), head_only=False, interim=None)
             connection.on_upgrade(tunnel.switch)
             connection.write(head)

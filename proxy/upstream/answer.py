@@ -17,7 +17,11 @@ from proxy.wire.sse import Watch
 Lines = list[tuple[bytes, bytes]]
 
 HELD_MAX = 256 * 1024
-"""Bytes of a held answer after which it counts as ready whatever it is: a stream of comments must not fill memory."""
+"""Bytes of a held answer after which it counts as ready whatever it is: a stream of comments must not fill memory.
+And the bytes after which one that nobody looks at is read no further."""
+
+_STOPPED = -1
+"""In place of how much of what is held somebody has looked at: reading has stopped until somebody does."""
 
 
 class Sink(Protocol):
@@ -59,6 +63,7 @@ class Answer:
     __slots__ = (
         "_any",
         "_interim",
+        "_looked",
         "_sink",
         "_waiter",
         "asked_s",
@@ -89,6 +94,7 @@ class Answer:
         self.fault: FuseboxError | None = None
         self.watch: Watch | None = None
         self.held_bytes = 0
+        self._looked = 0
         self.asked_s = 0.0
         self.head_s = 0.0
         self.first_event_s = 0.0
@@ -121,6 +127,7 @@ class Answer:
         if self.fault is None and not self.complete:
             self._any = True
             self._waiter = waiter = self.source.future()
+            self._look()
             try:
                 await waiter
             finally:
@@ -131,6 +138,22 @@ class Answer:
     def attach(self, sink: Sink) -> None:
         """Hand what comes from now on to `sink`. What was held until now is the caller's to send first, from `held`."""
         self._sink = sink
+        if self.fault is not None:
+            sink.broken(self.fault)  # it broke while nobody waited, and will not say so again
+        else:
+            self._look()
+
+    def _look(self) -> None:
+        """Somebody has what is held until now in view: more may come."""
+        stopped, self._looked = self._looked == _STOPPED, self.held_bytes
+        if stopped:
+            self.source.resume()
+
+    def _hold_up(self) -> None:
+        """Much has come that nobody looked at (the walk waits elsewhere, say): read no more until somebody does."""
+        if self._looked != _STOPPED and (self._waiter is None or self._waiter.done()):
+            self._looked = _STOPPED
+            self.source.pause()
 
     # What the connection reports.
 
@@ -165,6 +188,8 @@ class Answer:
             self._wake()
         elif self._any:
             self._wake()
+        if self.held_bytes - self._looked >= HELD_MAX:
+            self._hold_up()
         return event
 
     def on_end(self, trailers: Lines) -> None:

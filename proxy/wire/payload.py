@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import msgspec
 import orjson
@@ -32,16 +31,20 @@ MODEL_MAX = 1024
 """Characters of a model's name; the longest known have about a hundred. It stands in log lines and error messages."""
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class _Model(msgspec.Struct):
     """The model and what the request goes on from, for one whose other members are not of the expected types."""
 
     model: str | None = None
-    previous_response_id: Any = None
-    conversation: Any = None
+    # Raw: of a value that may be as large as the body nothing is built.
+    previous_response_id: msgspec.Raw = _NULL
+    conversation: msgspec.Raw = _NULL
 
     @property
     def tied(self) -> bool:
-        return self.previous_response_id is not None or self.conversation is not None
+        return self.previous_response_id != _NULL or self.conversation != _NULL
 
 
 class _Head(_Model):

@@ -123,6 +123,10 @@ TYPE_ROWS: list[Row] = [
     (GOOD + "retry: {attempts: -1}\n", "3:19", "retry.attempts", "out of range", "at least 0"),
     (GOOD + "retry: [1]\n", "3:1", "retry", "a mapping is wanted here, not a list", "{attempts: ...}"),
     (GOOD + "timeouts: {total: 0ms}\n", "3:19", "timeouts.total", "above 0", "longer"),
+    (ROUTE + "  hedge: {after: 0s}\n", "6:18", "routes[0].hedge.after", "above 0", "longer"),
+    (ROUTE + "  hedge: {extra_load: 0.1}\n", "6:3", "routes[0].hedge.after", "`after` is missing", "after"),
+    (ROUTE + "  deliver: whole\n  hedge: {after: 1s}\n", "7:3", "routes[0].hedge", "holds back", "leave one"),
+    (ROUTE + "  on_content_filter: never\n", "6:22", "routes[0].on_content_filter", "never", "fallback"),
     (GOOD + "models: {openai/x: {context: 0}}\n", "3:30", 'models["openai/x"].context', "out of range", "at least 1"),
     (
         GOOD + "models: {openai/x: {price: {input: 1}}}\n",

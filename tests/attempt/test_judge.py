@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from proxy.attempt import judge as room
-from proxy.attempt.judge import hold_whole, is_good, judge, useless
+from proxy.attempt.classify import is_plain_success
+from proxy.attempt.judge import hold_whole, judge, useless
 from proxy.attempt.outcomes import EMPTY, FAULTS, OK, PAGE, Class, Outcome, Verdict
 from proxy.errors import AnswerCut
 from proxy.upstream.answer import Answer
@@ -27,6 +28,11 @@ def judging(
     answer: Answer, *, own_key: bool = True, probe: bool = False, body_counts: bool = True, wait_s: float = 60.0
 ) -> asyncio.Task[Outcome]:
     return asyncio.ensure_future(judge(answer, own_key=own_key, probe=probe, body_counts=body_counts, wait_s=wait_s))
+
+
+def is_good(answer: Answer) -> bool:
+    """The look that the walk takes first, at all that is held."""
+    return is_plain_success(answer.status, answer.content_type, b"".join(answer.held), answer.complete)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ class Walk(msgspec.Struct, eq=False):
                     return ended
                 self._failures.append(ended)
                 leave = await self._again(ended)
-                if leave is None and not self._is_over():
+                if leave is None and not self._ends(ended) and self._can_send_again(ended):
                     leave = self._next(targets)
             last = self._failures[-1]
             await self._drop_answers(but=last)
@@ -95,6 +95,9 @@ class Walk(msgspec.Struct, eq=False):
         for target in targets:
             if target == self._hedged:
                 continue  # it has been asked
+            if self._failures and self._left_s() < self._least_s():
+                self.admit.skip(target, target.model or self._terms.model, "too little time is left")
+                continue
             leave = self.admit.leave(target)
             if leave is not None and (not self._failures or self._may_follow(leave)):
                 terms, guard = self._terms, leave.guard
@@ -214,11 +217,6 @@ class Walk(msgspec.Struct, eq=False):
         self.tried.append(Tried(leave.label, outcome.reason, outcome.category.value, ms, status))
 
     # What comes next.
-
-    def _is_over(self) -> bool:
-        """Whether no further target may be asked, whatever it is."""
-        last = self._failures[-1]
-        return self._ends(last) or not self._can_send_again(last) or self._left_s() < self._least_s()
 
     def _ends(self, failure: Failure) -> bool:
         """Whether `failure` is the answer: no other target may be asked to mend it."""

@@ -76,17 +76,7 @@ def walk_of(
 ) -> Walk:
     """The walk of a request along its plan."""
     snapshot = turn.snapshot
-    request = Request(
-        inbound.endpoint,
-        inbound.method,
-        inbound.path,
-        inbound.query,
-        inbound.headers,
-        body,
-        facts.stream,
-        turn.interim,
-        inbound.provider is not None,
-    )
+    request = request_of(inbound, body, streamed=facts.stream, interim=turn.interim)
     terms = terms_of(snapshot.config, decision, inbound, body, facts.model, loop.time())
     return Walk(snapshot.ground, decision.plan, request, terms, loop)
 

@@ -227,3 +227,16 @@ async def test_a_rate_limit_fails_a_probe() -> None:
     world.script("a", says(429))
     world.settled(await world.walk("a", "b", retry=retry(0)))
     assert world.verdicts == [("a", "failure"), ("b", "success")] and world.state("a") == "open"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(404, b'{"error": {"code": "model_not_found", "message": "x"}}'), (429, b'{"error": {"message": "slow down"}}')],
+)
+async def test_a_call_without_a_model_cools_no_model(status: int, body: bytes) -> None:
+    """What is said of it must not bar the way for all models of its key."""
+    world = World("a", "b")
+    world.script("a", says(status, body))
+    won = await world.walk("a", model=None)
+    assert won.sent.answer.status == status and world.guards.cooldowns.snapshot() == ()
+    world.settled(won)

@@ -193,8 +193,12 @@ async def test_the_least_time_for_a_further_target(total: float, took: float, as
     """An attempt that cannot succeed in what is left is not made."""
     world = World("a", "b")
     world.script("a", after(world, took, says(503)))
-    won = await world.walk("a", "b", total=total)
+    walk = world.ready("a", "b", total=total)
+    won = await walk.answer()
     assert world.asked == asked
+    assert [reason.partition(": ")[2] for reason in walk.admit.skipped] == ["too little time is left"] * (
+        2 - len(asked)
+    )
     world.settled(won)
 
 

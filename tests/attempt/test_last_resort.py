@@ -166,6 +166,16 @@ async def test_a_model_is_asked_for_again_when_nothing_else_is_left() -> None:
     world.settled(won)
 
 
+async def test_but_not_past_a_key_that_was_refused() -> None:
+    """The model's cool-down does not count then; the key's does."""
+    world = World("a")
+    world.cool("a", Reason.MODEL)
+    world.cool("a", Reason.AUTH)
+    with pytest.raises(AllOut):
+        await world.walk("a")
+    assert world.asked == []
+
+
 async def test_a_cooling_model_is_passed_by_where_another_target_is_left() -> None:
     """That is what the cool-down is for."""
     world = World("a", "b")

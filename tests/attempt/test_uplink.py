@@ -223,3 +223,26 @@ async def test_a_refusing_breaker_does_not_use_the_probe_up() -> None:
     won = await world.walk("a", "b")
     assert world.asked == ["a"] and not world.guards.uplink.down
     world.settled(won)
+
+
+async def test_two_dead_hosts_do_not_bar_the_way_to_a_third() -> None:
+    """They look like a broken way out, until the healthy one answers; and it is asked, as it has not failed."""
+    world = World("a", "b", "c", hosts=HOSTS)
+    for label in ("a", "b"):
+        world.script(label, *[fails(unfound)] * 50)
+    for _ in range(20):
+        won = await world.walk("a", "b", "c")
+        assert won.leave.label.startswith("c")
+        won.finish()
+        world.clock.tick(0.1)
+    assert not world.guards.uplink.down
+
+
+def test_an_answer_from_this_machine_says_nothing_of_the_way_out() -> None:
+    """A local model answers with the cable pulled."""
+    told = Told()
+    told.fail("a.test", "b.test")
+    told.uplink.answered("http://127.0.0.1:11434")
+    assert told.down
+    told.uplink.answered("https://c.test")
+    assert not told.down and told.changes == [True, False]

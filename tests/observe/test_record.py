@@ -101,3 +101,12 @@ def test_the_level_of_a_line(level: str, failed: bool, written: str | None) -> N
     emit(configure(lines.append, level), record)
     assert [json.loads(line)["level"] for line in lines] == ([written] if written else [])
     assert all(json.loads(line)["event"] == "request" for line in lines)
+
+
+def test_what_a_client_sends_makes_no_long_line() -> None:
+    """Path, retry count and the sentence of an error are cut."""
+    record = Record("POST", "/v1/" + "x" * 60_000)
+    record.client_retry = "9" * 60_000
+    record.error_code, record.error = "bad_request", "y" * 60_000
+    line = record.line(0)
+    assert len(line["path"]) <= 1024 and len(line["client_retry"]) <= 16 and len(line["error"]) <= 4096

@@ -220,3 +220,16 @@ routes: [{{name: all, match: {{}}, to: [filed]}}]
     assert sorted(set(used)) == [b"Bearer first-key", b"Bearer second-key"]
     assert used == sorted(used), "an old key was used after the new one"
     assert b"first-key" not in rotating.raw_log and b"second-key" not in rotating.raw_log
+
+
+async def test_models_with_odd_ids_are_listed(client: Client, upstream: Upstream) -> None:
+    """A provider's list is its own matter."""
+    listed = ok(b'{"object": "list", "data": [{"id": ["odd"]}, {"id": 5}, {"id": "theirs"}]}')
+    names, _ = await models_of(client, upstream, listed)
+    assert names[: len(NAMES)] == NAMES and names[-1] == "theirs"
+
+
+async def test_a_model_in_the_query_has_a_bound(client: Client) -> None:
+    """It is logged and remembered like any other."""
+    response = await client.exchange(request("GET", "/v1/realtime?model=" + "m" * 2000, None))
+    assert (response.status, response.error_code) == (400, "bad_request")

@@ -171,3 +171,33 @@ def test_interim_responses_without_a_taker() -> None:
     answer = Answer(Source(), None)
     answer.on_interim(103, b"Early Hints", [])
     assert (answer.status, answer.lines) == (0, [])
+
+
+def test_what_broke_before_anybody_listened_is_told() -> None:
+    """A sink that comes late would wait for ever otherwise."""
+    answer = answer_of(stream=False)
+    answer.on_body(b"half", 2.0)
+    answer.on_fault(AnswerCut("cut"))
+    kept = Kept()
+    answer.attach(kept)
+    assert isinstance(kept.fault, AnswerCut) and answer.held == [b"half"]
+
+
+async def test_what_nobody_looks_at_is_read_no_further() -> None:
+    """An answer that is kept while its walk waits elsewhere must not fill memory; whoever looks reads on."""
+    source = Source()
+    answer = Answer(source)
+    answer.on_head(429, b"", [], ResponseHeaders(b"", None, True, False), 1.0)
+    for _ in range(8):
+        answer.on_body(b"a" * (HELD_MAX // 4), 2.0)
+    assert source.asked == ["pause"]
+    looking = asyncio.create_task(answer.more())
+    await turns()
+    assert source.asked == ["pause", "resume"]
+    answer.on_body(b"a", 3.0)
+    await within(looking)
+    for _ in range(8):
+        answer.on_body(b"a" * (HELD_MAX // 4), 4.0)
+    assert source.asked == ["pause", "resume", "pause"]
+    answer.attach(Kept())
+    assert source.asked == ["pause", "resume", "pause", "resume"]

@@ -353,3 +353,21 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         return
     if facts.model is not None:
         assert payload.find_model(body, facts.model) == reference(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "tied"),
+    [
+        (b'{"model":"a","previous_response_id":"resp_1"}', True),
+        (b'{"model":"a","conversation":{"id":"conv_1"}}', True),
+        (b'{"model":"a","previous_response_id":null}', False),
+        (b'{"model":"a","previous_response_id":null,"stream":"odd"}', False),
+        (b'{"model":"a","conversation":"c","stream":5}', True),
+        (b'{"model":"a","conversation":"c","temperature":NaN}', True),
+        (b'{"model":"a","input":{"previous_response_id":"x"}}', False),
+        (b'{"model":"a"}', False),
+    ],
+)
+def test_what_a_request_goes_on_from(body: bytes, tied: bool) -> None:
+    """A stored response or conversation ties it to one provider; null is none."""
+    assert payload.read(body).tied is tied

@@ -224,9 +224,9 @@ routes: [{{name: all, match: {{}}, to: [filed]}}]
 
 async def test_models_with_odd_ids_are_listed(client: Client, upstream: Upstream) -> None:
     """A provider's list is its own matter."""
-    listed = ok(b'{"object": "list", "data": [{"id": ["odd"]}, {"id": 5}, {"id": "theirs"}]}')
+    listed = ok(b'{"object": "list", "data": [{"id": ["odd"]}, {"id": 5}, {"id": "other"}]}')
     names, _ = await models_of(client, upstream, listed)
-    assert names[: len(NAMES)] == NAMES and names[-1] == "theirs"
+    assert names[: len(NAMES)] == NAMES and names[-1] == "other"
 
 
 async def test_a_model_in_the_query_has_a_bound(client: Client) -> None:

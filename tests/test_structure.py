@@ -164,7 +164,7 @@ def test_pybreaker_is_imported_in_one_room_at_most() -> None:
 def test_rooms_stay_small() -> None:
     """A room above 400 lines holds two ideas."""
     sizes = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in FILES}
-    assert {name: size for name, size in sizes.items() if size > 440} == {}
+    assert {name: size for name, size in sizes.items() if size > 430} == {}
 
 
 def test_functions_stay_small() -> None:

@@ -134,13 +134,6 @@ class _Closed(_Judge, CircuitClosedState):
     def before_call(self, func: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
 
-    def succeeded(self, permit: Permit, slow: bool) -> float | None:
-        breaker, window = self._breaker, self._breaker.window
-        if slow or breaker._state is not self:
-            return super().succeeded(permit, slow)
-        window.add_success(breaker.clock())  # pybreaker's own way comes to the same, by five calls more
-        return window.at_s
-
     def broke(self, counted_at_s: float, slow: bool, failure: Failed) -> None:
         breaker = self._breaker
         if breaker._state is self:

@@ -18,6 +18,7 @@ CONFIG = """
 providers:
   main: {{base_url: "http://127.0.0.1:{port}/base/v1", keys: [{{env: MAIN_KEY}}]}}
 limits: {{body: 256KiB, headers: 16KiB}}
+breaker: {{mode: disabled}}
 routes: [{{name: all, match: {{}}, to: [main]}}]
 """
 

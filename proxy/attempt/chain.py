@@ -388,6 +388,5 @@ def _is_too_long(failure: Failure) -> bool:
 
 async def _drop(sent: Sent | None) -> None:
     if sent is not None:
-        if not sent.answer.complete:
-            sent.answer.source.abort()
+        sent.answer.drop()
         await sent.release()

@@ -88,8 +88,8 @@ async def _end(running: set[asyncio.Task[Won | Failure]]) -> None:
 def _let_go(ended: Won | Failure | None) -> None:
     if isinstance(ended, Won):
         ended.drop()
-    elif ended is not None and ended.sent is not None and not ended.sent.answer.complete:
-        ended.sent.answer.source.abort()
+    elif ended is not None and ended.sent is not None:
+        ended.sent.answer.drop()
 
 
 _DOES_MORE = ("store", "background", "web_search_options", "mcp_servers", "plugins")

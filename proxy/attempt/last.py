@@ -85,8 +85,7 @@ def _restated(sent: Sent, status: int, lines: Lines) -> Sent:
     answer.block = end_to_end(lines)
     if answer.watch is None:
         return sent
-    if not answer.complete:
-        answer.source.abort()
+    answer.drop()
     body = bodies.first_data(b"".join(answer.held))
     alone = Answer(answer.source)
     alone.status = status

@@ -118,7 +118,7 @@ async def attempt(
         if connection is not None:
             try:
                 sent = _begin(connection, head, pieces, request, limits, reused=True)
-                await _arrive(connection, sent)
+                await _arrive(sent)
                 return sent
             except ConnectionLost as lost:
                 # `reused` says that not a byte of an answer had come.
@@ -129,7 +129,7 @@ async def attempt(
         connect_s = time.perf_counter() - dialled_at
         sent = _begin(connection, head, pieces, request, limits, reused=False)
         sent.connect_s = connect_s
-        await _arrive(connection, sent)
+        await _arrive(sent)
         return sent
     except UpstreamFault as fault:
         raise fault.at(root.where) from None
@@ -164,7 +164,7 @@ def _begin(
     return sent
 
 
-async def _arrive(connection: Connection, sent: Sent) -> None:
+async def _arrive(sent: Sent) -> None:
     """Wait until the answer may be handed on. Raises the fault that came instead."""
     answer = sent.answer
     try:
@@ -174,8 +174,7 @@ async def _arrive(connection: Connection, sent: Sent) -> None:
         if answer.fault is not None:
             raise answer.fault
     except BaseException:
-        if not answer.complete:  # else the connection is the pool's again, or busy with another's exchange already
-            connection.abort()
+        answer.drop()
         await sent.release()
         raise
 

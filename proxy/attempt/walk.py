@@ -109,8 +109,7 @@ class Won(msgspec.Struct, eq=False):
 
     def drop(self) -> None:
         """Nobody wants the answer: its connection is closed, and the place is free."""
-        if not self.sent.answer.complete:
-            self.sent.answer.source.abort()
+        self.sent.answer.drop()
         self.finish()
 
     def finish(self, broke: str | None = None) -> None:

@@ -82,8 +82,7 @@ async def _provider_list(turn: Turn, inbound: Inbound, decision: Decision) -> di
         listed = await _Collected(answer).whole()
     finally:
         won.finish()
-        if not answer.complete:
-            answer.source.abort()
+        answer.drop()
     if answer.status != 200 or listed is None or find(answer.lines, b"content-encoding") is not None:
         return None
     try:

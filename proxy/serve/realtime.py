@@ -20,7 +20,8 @@ from proxy.policy.decide import Decision
 from proxy.serve.asking import note, request_of, terms_of
 from proxy.serve.inbound import Inbound
 from proxy.serve.turn import Turn
-from proxy.upstream.connection import Connection, Limits
+from proxy.upstream.answer import Answer
+from proxy.upstream.connection import Limits
 from proxy.upstream.provider import Provider
 from proxy.upstream.tunnel import Tunnel
 from proxy.wire.body import RequestBody
@@ -83,10 +84,10 @@ class _Handshake:
         """One attempt, as ``attempt/send.attempt``."""
         root, head, _ = compose(provider, target, request, _ASK, key)
         tunnel = self.tunnel = Tunnel(self._client)
-        connection: Connection | None = None
+        reply: Answer | None = None
         try:
             dialled_at = time.perf_counter()
-            # A fresh connection: a kept one may be closed under us, and this one will not come back to the pool.
+            # A fresh connection: a kept one may be closed under us.
             connection = await connect(root, timeouts, total_at_s)
             reply = connection.begin(Limits(timeouts, True, total_at_s), head_only=False, interim=None)
             connection.on_upgrade(tunnel.switch)
@@ -97,7 +98,7 @@ class _Handshake:
         except UpstreamFault as fault:
             raise fault.at(root.where) from None
         except asyncio.CancelledError:
-            if connection is not None:
-                connection.abort()
+            if reply is not None:
+                reply.drop()  # nothing, when it has come just now and was no switch: its connection is the pool's again
             raise
         return Sent(reply, False, written_at=written_at, connect_s=written_at - dialled_at)

@@ -136,22 +136,16 @@ class Relay:
     # What the client's connection calls.
 
     def gone(self) -> None:
-        """The client has hung up: the provider need not go on. The handler is cancelled by the client's connection.
-
-        An answer that is complete has given its connection back: that may serve somebody else by now.
-        """
-        if not self._answer.complete and self._answer.fault is None:
-            self._answer.source.abort()
+        """The client has hung up: the provider need not go on. The handler is cancelled by the client's connection."""
+        self._answer.drop()
 
     def pause(self) -> None:
         """The client is slow: read no more from the provider."""
-        if not self._answer.complete and self._answer.fault is None:
-            self._answer.source.pause()
+        self._answer.pause()
 
     def resume(self) -> None:
         """The client reads again."""
-        if not self._answer.complete and self._answer.fault is None:
-            self._answer.source.resume()
+        self._answer.resume()
 
 
 _BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\r")

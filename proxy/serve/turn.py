@@ -130,8 +130,7 @@ class Turn:
         finally:
             won.finish(broke)
             record.body_out = relay.body_bytes
-            if not answer.complete:
-                answer.source.abort()
+            answer.drop()
             if sent.upload is not None:
                 await sent.release()
         return relay.keep_alive and not self._health.draining  # which may have begun since the head said otherwise

@@ -147,13 +147,30 @@ class Answer:
         """Somebody has what is held until now in view: more may come."""
         stopped, self._looked = self._looked == _STOPPED, self.held_bytes
         if stopped:
-            self.source.resume()
+            self.resume()
 
     def _hold_up(self) -> None:
         """Much has come that nobody looked at (the walk waits elsewhere, say): read no more until somebody does."""
         if self._looked != _STOPPED and (self._waiter is None or self._waiter.done()):
             self._looked = _STOPPED
             self.source.pause()
+
+    # What its user asks of the connection. An answer that is over has given it back: it may serve another's exchange by now.
+
+    def drop(self) -> None:
+        """Nobody wants the answer: close the connection, unless it is over."""
+        if not self.complete and self.fault is None:
+            self.source.abort()
+
+    def pause(self) -> None:
+        """Read no more of it until `resume`: the client is slow."""
+        if not self.complete and self.fault is None:
+            self.source.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if not self.complete and self.fault is None:
+            self.source.resume()
 
     # What the connection reports.
 

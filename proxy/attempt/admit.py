@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+
+import msgspec
 
 from proxy.attempt.breaker import BreakerOpen
 from proxy.attempt.cooldown import Reason
@@ -20,37 +21,23 @@ FULL_RETRY_S = 1.0
 """What is said of a target that is full: places come free with every answer."""
 
 
-class Admit:
+class Admit(msgspec.Struct, eq=False):
     """Gives leave for the attempts of one request.
 
     `skipped`: the targets left out, with reasons. `retry_in_s`: when the first of them may be asked again; infinite:
     unknown. `fault`: what to say if there was nothing but a provider without a key.
     """
 
-    __slots__ = (
-        "_client_keys",
-        "_ground",
-        "_request",
-        "_terms",
-        "cooling",
-        "fault",
-        "opened",
-        "refused",
-        "retry_in_s",
-        "skipped",
-    )
-
-    def __init__(self, ground: Ground, request: Request, terms: Terms) -> None:
-        self.skipped: Sequence[str] = ()
-        self.retry_in_s = math.inf
-        self.fault: FuseboxError | None = None
-        self.refused: set[tuple[str, str | None]] | None = None
-        self.opened: tuple[tuple[float, Target], ...] = ()
-        self.cooling: tuple[tuple[float, Reason, Target], ...] = ()
-        self._client_keys: dict[str, str] | None = None
-        self._ground = ground
-        self._request = request
-        self._terms = terms
+    _ground: Ground
+    _request: Request
+    _terms: Terms
+    skipped: tuple[str, ...] = ()
+    retry_in_s: float = math.inf
+    fault: FuseboxError | None = None
+    refused: set[tuple[str, str | None]] | None = None
+    opened: tuple[tuple[float, Target], ...] = ()
+    cooling: tuple[tuple[float, Reason, Target], ...] = ()
+    _client_keys: dict[str, str] | None = None
 
     def leave(self, target: Target, *, early: bool = False, though: Reason | None = None) -> Leave | None:
         """Leave to ask `target`; None: not now, and `skipped` says why.
@@ -62,7 +49,7 @@ class Admit:
         ground = self._ground
         guards = ground.guards
         provider = ground.providers[target.provider]
-        guard = guards[target.provider]
+        guard = guards.of[target.provider]
         model = target.model if target.model is not None else self._terms.model
         key: Key | None = None
         keys: tuple[Key, ...] = ()
@@ -86,10 +73,12 @@ class Admit:
                 self.skip(target, model, "this machine's way out is down", wait_s)
                 return None
         places = guard.places
-        if not places.take():
+        if places.limit is None:
+            places.taken += 1
+        elif not places.take():
             self.skip(target, model, f"full: {places.limit} under way", FULL_RETRY_S)
             return None
-        breaker = guard.breaker(model)
+        breaker = guard.only or guard.breaker(model)
         try:
             permit = breaker.acquire_early() if early else breaker.acquire()
         except BreakerOpen as refused:

@@ -256,11 +256,13 @@ class Breaker(CircuitBreaker):
         self._next_early_s = 0.0
         self._why: Why | None = None
         self._changed_at_s = clock()
-        storage = _Storage(self.window, clock)
-        super().__init__(STREAK, settings.open_for, PROBES, None, None, storage, name, throw_new_error_on_trip=False)
+        store = _Storage(self.window, clock)
+        super().__init__(STREAK, settings.open_for, PROBES, None, None, store, name, throw_new_error_on_trip=False)
 
     def acquire(self) -> Permit:
         """Leave for one attempt. Raises BreakerOpen. In shadow mode and when disabled it is always given."""
+        if self._state.kind == "closed" and self.mode != "disabled":
+            return Permit(self._state)
         permit = Permit()
         if self.mode == "disabled" and not self._still_held():
             return permit

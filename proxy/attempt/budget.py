@@ -34,10 +34,18 @@ class RetryBudget:
         self._free = floor_per_s * BUDGET_TTL_S if share > 0 else 0.0
         # A ring's "ok" counts requests here, its "failed" retries: whole numbers, so nothing drifts.
         self._ring = Ring(BUDGET_TTL_S, BUDGET_SLOTS)
+        self._slot = self._ring.slot(0.0)
+        self._slot_from_s = self._slot_until_s = 0.0
 
-    def pay_in(self) -> None:
-        """A request is sent to this target (not a retry of one)."""
-        self._ring.slot(self._clock()).ok += 1
+    def pay_in(self, now_s: float | None = None) -> None:
+        """A request is sent to this target (not a retry of one). `now_s`: of the clock, for who has asked it already."""
+        if now_s is None:
+            now_s = self._clock()
+        if not self._slot_from_s <= now_s < self._slot_until_s:
+            self._slot = self._ring.slot(now_s)
+            self._slot_from_s = self._slot.number * self._ring.width_s
+            self._slot_until_s = self._slot_from_s + self._ring.width_s
+        self._slot.ok += 1
 
     def spend(self) -> bool:
         """Whether one retry may be sent now; if so it is counted."""
@@ -59,28 +67,25 @@ class RetryBudget:
 
 
 class Places:
-    """The requests that may be under way at one target at once (`max_concurrency`); None: as many as come."""
+    """The requests that may be under way at one target at once (`max_concurrency`); `limit` None: as many as come. `taken`: how
+    many are.
+    """
 
-    __slots__ = ("limit", "_taken")
+    __slots__ = ("limit", "taken")
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
-        self._taken = 0
-
-    @property
-    def taken(self) -> int:
-        """Requests under way."""
-        return self._taken
+        self.taken = 0
 
     def take(self) -> bool:
         """A place, if one is free; it must be given back by `leave`. False at once when all are taken."""
-        if self.limit is not None and self._taken >= self.limit:
+        if self.limit is not None and self.taken >= self.limit:
             return False
-        self._taken += 1
+        self.taken += 1
         return True
 
     def leave(self) -> None:
         """Give a place back. Raises RuntimeError when none is taken: a place given back twice would lift the limit."""
-        if self._taken == 0:
+        if self.taken == 0:
             raise RuntimeError("a place was given back that nobody had taken")
-        self._taken -= 1
+        self.taken -= 1

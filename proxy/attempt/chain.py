@@ -10,11 +10,13 @@ import asyncio
 import time
 from collections.abc import Iterator
 
+import msgspec
+
 from proxy.attempt.admit import Admit
-from proxy.attempt.classify import classify
+from proxy.attempt.classify import classify, is_plain_success
 from proxy.attempt.cooldown import Reason
 from proxy.attempt.hedge import may_be_hedged, race
-from proxy.attempt.judge import hold_whole, is_good, judge
+from proxy.attempt.judge import hold_whole, judge
 from proxy.attempt.last import last_word
 from proxy.attempt.outcomes import OK, Class, Cool, Next, Outcome, Retry, Verdict
 from proxy.attempt.send import Request, Sent, attempt
@@ -30,7 +32,7 @@ LEFT_MIN_S = 1.0
 _REASONS = {Class.RATE: Reason.RATE, Class.MONEY: Reason.MONEY, Class.AUTH: Reason.AUTH, Class.MODEL: Reason.MODEL}
 
 
-class Walk:
+class Walk(msgspec.Struct, eq=False):
     """One request's way along its plan.
 
     Afterwards `tried` and `admit.skipped` say what was done and why. `attempts`: how many were made. `tried`: all of
@@ -38,48 +40,25 @@ class Walk:
     a race. `panic`: every target was out, and one was asked all the same.
     """
 
-    __slots__ = (
-        "_failures",
-        "_ground",
-        "_hedged",
-        "_loop",
-        "_plan",
-        "_request",
-        "_retries",
-        "_send",
-        "_started_s",
-        "_terms",
-        "admit",
-        "asked",
-        "attempts",
-        "panic",
-        "tried",
-    )
+    _ground: Ground
+    _plan: Plan
+    _request: Request
+    _terms: Terms
+    _loop: asyncio.AbstractEventLoop
+    _send: Send = attempt
+    attempts: int = 0
+    tried: list[Tried] = []
+    asked: str | None = None
+    panic: bool = False
+    _retries: int = 0
+    _hedged: Target | None = None
+    _failures: list[Failure] = []
+    _started_s: float = 0.0
+    admit: Admit = msgspec.UNSET  # type: ignore[assignment]
 
-    def __init__(
-        self,
-        ground: Ground,
-        plan: Plan,
-        request: Request,
-        terms: Terms,
-        loop: asyncio.AbstractEventLoop,
-        send: Send = attempt,
-    ) -> None:
-        self.attempts = 0
-        self.panic = False
-        self.asked: str | None = None
-        self._retries = 0
-        self._hedged: Target | None = None
-        self._ground = ground
-        self._plan = plan
-        self._request = request
-        self._terms = terms
-        self._loop = loop
-        self._send = send
-        self._started_s = loop.time()
-        self._failures: list[Failure] = []
-        self.admit = Admit(ground, request, terms)
-        self.tried: list[Tried] = []
+    def __post_init__(self) -> None:
+        self._started_s = self._loop.time()
+        self.admit = Admit(self._ground, self._request, self._terms)
 
     async def answer(self) -> Won:
         """The answer for the client: good, or the last that could be had. Raises FuseboxError when there is none."""
@@ -121,17 +100,14 @@ class Walk:
                 continue
             leave = self.admit.leave(target)
             if leave is not None and (not self._failures or self._may_follow(leave)):
-                self._pay_in(leave)
+                terms, guard = self._terms, leave.guard
+                # It pays for the retries, and the hedges, of others.
+                if terms.retry.attempts:
+                    guard.retries(target.model, terms.retry.budget).pay_in(leave.at_s)
+                if terms.hedge is not None:
+                    guard.hedges(target.model, terms.hedge.extra_load).pay_in(leave.at_s)
                 return leave
         return None
-
-    def _pay_in(self, leave: Leave) -> None:
-        """A request is sent: it pays for the retries, and the hedges, of others."""
-        terms, guard, model = self._terms, leave.guard, leave.target.model
-        if terms.retry.attempts:
-            guard.retries(model, terms.retry.budget).pay_in()
-        if terms.hedge is not None:
-            guard.hedges(model, terms.hedge.extra_load).pay_in()
 
     # One target.
 
@@ -148,9 +124,11 @@ class Walk:
             sent = await self._send(
                 leave.provider, leave.target, self._request, terms.timeouts, terms.total_at, leave.key
             )
-            if not is_good(sent.answer):
+            answer, held = sent.answer, sent.answer.held
+            first = held[0] if len(held) == 1 else b"".join(held)
+            if not is_plain_success(answer.status, answer.content_type, first, answer.complete):
                 outcome = await judge(
-                    sent.answer,
+                    answer,
                     own_key=leave.key is not None,
                     probe=leave.permit.is_probe,
                     body_counts=terms.body_counts,
@@ -158,8 +136,8 @@ class Walk:
                 )
                 if outcome is not OK:
                     return self._failed(leave, outcome, sent=sent)
-            if terms.whole and sent.answer.watch is not None:
-                await hold_whole(sent.answer)
+            if terms.whole and answer.watch is not None:
+                await hold_whole(answer)
         except FuseboxError as fault:
             full_time = terms.full_time and self.attempts == 1
             failure = self._failed(leave, classify(fault, full_time=full_time), fault=fault)

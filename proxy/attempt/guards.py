@@ -21,7 +21,7 @@ MODELS_MAX = 256
 
 
 class Guard:
-    """The guards of one provider."""
+    """The guards of one provider. `only`: its one breaker, unless it has one per target."""
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Guard:
         self._listeners = listeners
         self._whole = self._new(name)
         self._per_target = settings.scope == "target"
+        self.only = None if self._per_target else self._whole
         self._of_model: OrderedDict[str, Breaker] = OrderedDict()
         self._retries: dict[tuple[str | None, float], RetryBudget] = {}
         self._hedges: dict[tuple[str | None, float], RetryBudget] = {}
@@ -109,23 +110,23 @@ class Guards:
         self.cooldowns: Cooldowns = before.cooldowns if before is not None else Cooldowns(clock)
         self.uplink: Uplink = before.uplink if before is not None else Uplink(clock, uplink_changed)
         self._same: dict[str, object] = {}
-        self._guards: dict[str, Guard] = {}
+        self.of: dict[str, Guard] = {}
         for name, provider in config.providers.items():
             # What a breaker has learnt is of these addresses, under these rules; keys and places may change under it.
             same = (provider.base_url, provider.anthropic_url, provider.ca, config.breaker)
-            known = before._guards[name] if before is not None and before._same.get(name) == same else None
+            known = before.of[name] if before is not None and before._same.get(name) == same else None
             guard = known or Guard(name, config.breaker, clock=clock, rng=rng, listeners=listeners)
-            if known is None and before is not None and name in before._guards:
-                guard.places = before._guards[name].places  # requests under way are under way at the new one, too
+            if known is None and before is not None and name in before.of:
+                guard.places = before.of[name].places  # requests under way are under way at the new one, too
             guard.places.limit = provider.max_concurrency
-            self._same[name], self._guards[name] = same, guard
+            self._same[name], self.of[name] = same, guard
 
     def __getitem__(self, provider: str) -> Guard:
-        return self._guards[provider]
+        return self.of[provider]
 
     def __iter__(self) -> Iterator[Guard]:
-        return iter(self._guards.values())
+        return iter(self.of.values())
 
     def get(self, provider: str) -> Guard | None:
         """The guard of a provider that may not exist."""
-        return self._guards.get(provider)
+        return self.of.get(provider)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from proxy.attempt.classify import Seen, classify, is_plain_success, undecided
+from proxy.attempt.classify import Seen, classify, undecided
 from proxy.attempt.outcomes import OK, Class, Outcome
 from proxy.errors import BadAnswer, UpstreamFault, UselessAnswer
 from proxy.upstream.answer import Answer
@@ -14,15 +14,6 @@ ERROR_BODY_S = 5.0
 
 WHOLE_MAX = 32 * 1024 * 1024
 """Bytes of a stream that ``deliver: whole`` holds back; a longer one is delivered as it comes from there on."""
-
-
-def is_good(answer: Answer) -> bool:
-    """Whether an answer is plainly good by what is held of it: the usual case, in a microsecond."""
-    held = answer.held
-    first = held[0] if held else b""
-    if len(held) > 1:
-        first = b"".join(held)
-    return is_plain_success(answer.status, answer.content_type, first, answer.complete)
 
 
 async def judge(answer: Answer, *, own_key: bool, probe: bool, body_counts: bool, wait_s: float) -> Outcome:

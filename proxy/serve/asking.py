@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import msgspec
 
@@ -13,9 +12,8 @@ from proxy.attempt.walk import Terms
 from proxy.config.schema import Config
 from proxy.exchange import Facts, Plan, Target
 from proxy.observe.record import Record
-from proxy.policy.decide import Decision, decide
+from proxy.policy.decide import Decision
 from proxy.serve.inbound import Inbound, total_s
-from proxy.serve.snapshot import Snapshot
 from proxy.serve.turn import Turn
 from proxy.upstream.answer import Interim
 from proxy.wire.body import RequestBody
@@ -23,11 +21,9 @@ from proxy.wire.body import RequestBody
 _NO = ("", "0", "false", "no")
 
 
-def decision_of(snapshot: Snapshot, inbound: Inbound, facts: Facts, roll: Callable[[], float]) -> Decision:
-    """What the policy decides; for ``/p/{provider}`` that provider and no other. Raises NoRoute, BadRequest."""
-    if inbound.provider is not None:
-        return Decision(Plan("passthrough", (Target(inbound.provider),)), snapshot.config.timeouts)
-    return decide(snapshot.policy, facts, roll=roll())
+def passed_through(config: Config, provider: str) -> Decision:
+    """The decision for ``/p/{provider}``: that provider and no other."""
+    return Decision(Plan("passthrough", (Target(provider),)), config.timeouts)
 
 
 def request_of(inbound: Inbound, body: RequestBody, *, streamed: bool, interim: Interim | None = None) -> Request:
@@ -50,7 +46,9 @@ def terms_of(
 ) -> Terms:
     """What holds for all attempts; `now_s`: of the loop's clock. Raises BadRequest for a timeout that is none."""
     wanted, route, timeouts, endpoint = inbound.headers.facts, decision.route, decision.timeouts, inbound.endpoint
-    alone = endpoint.stored or body.tied or wanted.get("x-fusebox-no-fallback", "").lower() not in _NO
+    alone = endpoint.stored or body.tied
+    if "x-fusebox-no-fallback" in wanted:
+        alone = alone or wanted["x-fusebox-no-fallback"].lower() not in _NO
     total: float = timeouts.total
     if "x-fusebox-timeout-ms" in wanted or "x-stainless-read-timeout" in wanted:
         total = total_s(total, wanted)

@@ -187,6 +187,15 @@ def _refused(exc: BaseException | None, message: str | None, header_bound: int) 
     return BadRequest(f"the request cannot be read: {detail}")
 
 
+def take_whole(content: StreamReader) -> bytes | None:
+    """A body that came in one piece and is complete, taken out; None: read it. Five calls of aiohttp's own are saved so."""
+    buffer = content._buffer
+    if len(buffer) != 1 or content._buffer_offset:
+        return None
+    content._size = 0
+    return buffer.popleft()
+
+
 class ClientServer(web.Server):
     """aiohttp's low-level server, making our connections."""
 

@@ -18,10 +18,10 @@ from proxy.errors import FuseboxError, HeadersTooLarge
 from proxy.exchange import Facts
 from proxy.observe.health import Health
 from proxy.observe.logs import Logger
-from proxy.observe.record import emit
-from proxy.policy.decide import Decision
+from proxy.observe.record import Record, emit
+from proxy.policy.decide import Decision, decide
 from proxy.serve import models, realtime
-from proxy.serve.asking import decision_of, note, walk_of
+from proxy.serve.asking import note, passed_through, walk_of
 from proxy.serve.client import ClientConnection
 from proxy.serve.inbound import Inbound, complexity, model_outside_body, read_head, request_id
 from proxy.serve.intake import Intake, at_once
@@ -51,7 +51,8 @@ class Handler:
         self, connection: ClientConnection, transport: asyncio.Transport, head: RawRequestMessage, content: StreamReader
     ) -> bool:
         """Answer one request on the client's transport; whether the connection may be kept for another."""
-        turn = Turn(head, content, connection, transport, self._snapshot(), self._health)
+        record = Record(head.method, head.path.partition("?")[0])
+        turn = Turn(head, content, connection, transport, self._snapshot(), record, head.version < (1, 1), self._health)
         self._health.active += 1
         try:
             return await self._serve(turn)
@@ -88,8 +89,13 @@ class Handler:
         try:
             won = await walk.answer()
         finally:
-            note(turn.record, walk)
-        turn.record.answered(won.sent.written_at, won.sent.connect_s)
+            record = turn.record
+            record.attempts = walk.attempts
+            if walk.tried or walk.asked is not None or walk.admit.skipped:
+                note(record, walk)
+        record.answered(won.sent.written_at, won.sent.connect_s)
+        if won.sent.answer.complete and won.sent.upload is None:
+            return turn.write_whole(won)
         # The answer has begun, and may go on for minutes: nothing of the request is kept for it.
         del inbound, body, facts, walk
         # Relay: bytes as they come. From the first of them on there is no other answer.
@@ -133,6 +139,9 @@ class Handler:
         return Facts(inbound.endpoint, inbound.method, inbound.path, model, body.stream, wanted, stated)
 
     def _decide(self, turn: Turn, inbound: Inbound, facts: Facts) -> Decision:
-        decision = decision_of(turn.snapshot, inbound, facts, self._roll)
+        if inbound.provider is not None:
+            decision = passed_through(turn.snapshot.config, inbound.provider)
+        else:
+            decision = decide(turn.snapshot.policy, facts, roll=self._roll())
         turn.record.decided(decision.plan, facts.model)
         return decision

@@ -15,6 +15,7 @@ from aiohttp.streams import StreamReader
 
 from proxy.errors import BadRequest, ClientFault, Refused, TooLarge
 from proxy.exchange import Carrier, Endpoint
+from proxy.serve.client import take_whole
 from proxy.wire import payload
 from proxy.wire.body import RequestBody
 from proxy.wire.form import FormScanner, boundary, is_form
@@ -47,7 +48,7 @@ def at_once(content: StreamReader, headers: Mapping[str, str], endpoint: Endpoin
     kind = headers.get("content-type")
     if kind != "application/json" and (is_form(kind) or (endpoint.name == "other" and not _says_json(kind))):
         return None
-    body = content.read_nowait(-1)
+    body = take_whole(content) or content.read_nowait(-1)
     facts = payload.read(body)
     return RequestBody(body, _JSON, facts.model, facts.stream, facts.tied, length=len(body))
 

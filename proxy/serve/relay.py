@@ -156,13 +156,18 @@ def whole(
     answer: Answer, own_lines: bytes, *, http10: bool, keep_alive: bool, head_only: bool
 ) -> tuple[bytes, int, bool]:
     """A complete answer as it goes on the wire, the size of its body, and whether the connection may be kept."""
+    if answer.content_length is not None and not http10 and not head_only and answer.status == 200 and keep_alive:
+        # Nearly all of them.
+        held = answer.held
+        body = held[0] if len(held) == 1 else b"".join(held)
+        reason = answer.reason
+        start = b"HTTP/1.1 200 OK\r\n" if reason == b"OK" else status_line(200, reason)
+        return b"".join((start, answer.block, own_lines, b"\r\n", body)), len(body), True
     framing = _framing(answer, http10=http10, head_only=head_only)
     keep_alive = keep_alive and framing != "close"
     chunked = framing == "chunked"
     head = _head(answer, own_lines, chunked=chunked, http10=http10, keep_alive=keep_alive)
-    held = answer.held
-    body = b"" if framing == "none" else held[0] if len(held) == 1 else b"".join(held)
-    held.clear()
+    body = b"" if framing == "none" else b"".join(answer.held)
     if chunked:
         end = _last_chunk(answer.trailers)
         return (b"%b%x\r\n%b\r\n%b" % (head, len(body), body, end) if body else head + end), len(body), keep_alive

@@ -6,6 +6,7 @@ import asyncio
 import time
 from functools import partial
 
+import msgspec
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
@@ -26,41 +27,19 @@ from proxy.wire.headers import block
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Turn:
+class Turn(msgspec.Struct, eq=False):
     """The client's side of one request. `format` is the client's, once its path has been read."""
 
-    __slots__ = (
-        "_began",
-        "_health",
-        "connection",
-        "content",
-        "format",
-        "head",
-        "http10",
-        "record",
-        "snapshot",
-        "transport",
-    )
-
-    def __init__(
-        self,
-        head: RawRequestMessage,
-        content: StreamReader,
-        connection: ClientConnection,
-        transport: asyncio.Transport,
-        snapshot: Snapshot,
-        health: Health,
-    ) -> None:
-        self.head = head
-        self.content = content
-        self.connection = connection
-        self.transport = transport
-        self.snapshot = snapshot
-        self.record = Record(head.method, head.path.partition("?")[0])
-        self.format = Format.OPENAI
-        self.http10 = head.version < (1, 1)
-        self._began = False
-        self._health = health
+    head: RawRequestMessage
+    content: StreamReader
+    connection: ClientConnection
+    transport: asyncio.Transport
+    snapshot: Snapshot
+    record: Record
+    http10: bool
+    _health: Health
+    format: Format = Format.OPENAI
+    _began: bool = False
 
     @property
     def keep_alive(self) -> bool:
@@ -101,8 +80,6 @@ class Turn:
         record.status = answer.status
         keep_alive = self.keep_alive and self.content.is_eof()
         head_only = self.head.method == "HEAD"
-        if answer.complete and sent.upload is None:
-            return self._write_whole(won, keep_alive, head_only)
         relay = Relay(
             self.transport,
             answer,
@@ -135,15 +112,21 @@ class Turn:
                 await sent.release()
         return relay.keep_alive and not self._health.draining  # which may have begun since the head said otherwise
 
-    def _write_whole(self, won: Won, keep_alive: bool, head_only: bool) -> bool:
-        """Write an answer that is all there: the usual way of one that is not streamed."""
+    def write_whole(self, won: Won) -> bool:
+        """Write an answer that is all there, as one that is not streamed usually is; whether the connection may be kept."""
         self._began = True
+        answer, record = won.sent.answer, self.record
+        record.status = answer.status
         data, size, keep_alive = whole(
-            won.sent.answer, self.own_lines(), http10=self.http10, keep_alive=keep_alive, head_only=head_only
+            answer,
+            self.own_lines(),
+            http10=self.http10,
+            keep_alive=self.keep_alive and self.content.is_eof(),
+            head_only=self.head.method == "HEAD",
         )
         self._write(data)
-        self.record.written_at = time.perf_counter()
-        self.record.body_out = size
+        record.written_at = time.perf_counter()
+        record.body_out = size
         won.finish()
         return keep_alive and not self._health.draining
 

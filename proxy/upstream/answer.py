@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+import msgspec
+
 from proxy.errors import FuseboxError
 from proxy.wire.headers import ResponseHeaders
 from proxy.wire.sse import Watch
@@ -53,59 +55,36 @@ class Source(Protocol):
         """A future of the loop it runs on. To ask for the loop is a system call before Python 3.12."""
 
 
-class Answer:
+class Answer(msgspec.Struct, eq=False):
     """One response. Written by its connection (`on_*`), read by the attempt and the relay.
 
     Times are of the loop's clock, in seconds, 0.0 before they came: `asked_s` (the request had gone out), `head_s`,
     `first_event_s`. `block`: the header lines that go on, as they go on the wire.
+
+    A Struct, as several are made for every request and its fields cost nothing to fill (see ``exchange``).
     """
 
-    __slots__ = (
-        "_any",
-        "_interim",
-        "_looked",
-        "_sink",
-        "_waiter",
-        "asked_s",
-        "block",
-        "complete",
-        "content_length",
-        "content_type",
-        "fault",
-        "first_event_s",
-        "head_s",
-        "held",
-        "held_bytes",
-        "lines",
-        "reason",
-        "source",
-        "status",
-        "trailers",
-        "watch",
-    )
-
-    def __init__(self, source: Source, interim: Interim | None = None) -> None:
-        self.status = 0
-        self.reason = b""
-        self.block = b""
-        self.content_type = b""
-        self.content_length: int | None = None
-        self.complete = False
-        self.fault: FuseboxError | None = None
-        self.watch: Watch | None = None
-        self.held_bytes = 0
-        self._looked = 0
-        self.asked_s = 0.0
-        self.head_s = 0.0
-        self.first_event_s = 0.0
-        self._any = False
-        self._sink: Sink | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self.source = source
-        self._interim = interim
-        self.lines: Lines = []
-        self.trailers: Lines = []
-        self.held: list[bytes] = []
+    source: Source
+    _interim: Interim | None = None
+    status: int = 0
+    reason: bytes = b""
+    lines: Lines = []
+    block: bytes = b""
+    content_type: bytes = b""
+    content_length: int | None = None
+    trailers: Lines = []
+    complete: bool = False
+    fault: FuseboxError | None = None
+    watch: Watch | None = None
+    held: list[bytes] = []
+    held_bytes: int = 0
+    asked_s: float = 0.0
+    head_s: float = 0.0
+    first_event_s: float = 0.0
+    _looked: int = 0
+    _any: bool = False
+    _sink: Sink | None = None
+    _waiter: asyncio.Future[None] | None = None
 
     def arrival(self) -> asyncio.Future[None] | None:
         """What to wait for until the answer may be handed on, or has failed; None: nothing, it is so already."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
+from itertools import chain
 
 import msgspec
 
@@ -106,10 +107,8 @@ def read_request(headers: RawHeaders, wanted: frozenset[str]) -> RequestHeaders:
     plain: list[bytes] = []
     facts: dict[str, str] = {}
     named: frozenset[bytes] = frozenset()
-    size = 0
     known = _NAMES
     for raw, value in headers:
-        size += len(raw) + len(value)
         name, meaning = known.get(raw) or _remember(raw)
         if name in wanted and name not in facts:
             facts[name] = value.decode("latin-1")
@@ -121,6 +120,7 @@ def read_request(headers: RawHeaders, wanted: frozenset[str]) -> RequestHeaders:
             public = without_key_protocols(value)
             if public or not value:
                 plain += (raw, b": ", public, b"\r\n")
+    size = sum(map(len, chain.from_iterable(headers)))
     if named:
         # Rare: once more, without the Connection lines and what they name.
         dropped = named | {b"connection"}

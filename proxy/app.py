@@ -27,7 +27,7 @@ from proxy.config.secrets import KeyRing, refresh
 from proxy.errors import FuseboxError
 from proxy.observe.health import Health
 from proxy.observe.logs import LineWriter, Logger, configure
-from proxy.policy.decide import compile_policy
+from proxy.policy.compiled import compile_policy
 from proxy.serve.handler import Handler
 from proxy.serve.inbound import READ_HERE, is_loopback, own_authorities
 from proxy.serve.listener import Listener, bind
@@ -105,6 +105,7 @@ def build_snapshot(
         own_authorities(config),
         READ_HERE | policy.header_names,
         is_loopback(config.listen),
+        guards.latencies.of if guards.latencies is not None else None,
     )
 
 

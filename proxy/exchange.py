@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Protocol
 
 import msgspec
 
@@ -59,8 +60,47 @@ class Target(msgspec.Struct, frozen=True):
         return self.provider if self.model is None else f"{self.provider}/{self.model}"
 
 
+class Prompt(msgspec.Struct, frozen=True):
+    """What a request's body holds, as far as policies ask (built by ``policy/prompt``).
+
+    `tokens`: the estimated size of the prompt, its tools and images too. `turns`: messages of the user's. `json`: the
+    answer is to be JSON. `user`: the end user's id, if the request names one. `prefix`: a digest of the prompt's
+    beginning, which is the same for all requests of one conversation; empty without a prompt. `output`: most tokens of
+    the answer, if the request bounds it.
+    """
+
+    tokens: int = 0
+    turns: int = 0
+    tools: bool = False
+    images: bool = False
+    audio: bool = False
+    json: bool = False
+    user: str | None = None
+    prefix: str = ""
+    output: int | None = None
+
+
+class Look(Protocol):
+    """A look into the body, taken only when a route asks for it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+
+    @property
+    def prompt(self) -> Prompt:
+        """What the body holds."""
+
+    @property
+    def complexity(self) -> str:
+        """The class of the request: simple, standard, complex or creative."""
+
+
 class Facts(msgspec.Struct, frozen=True):
-    """What the policy may ask about a request (built by ``serve/intake``); header names are lower case."""
+    """What the policy may ask about a request (built by ``serve/intake``); header names are lower case.
+
+    `complexity`: the class that the client stated. `look`: None for a body that is not JSON, or not held.
+    """
 
     endpoint: Endpoint
     method: str
@@ -69,6 +109,7 @@ class Facts(msgspec.Struct, frozen=True):
     stream: bool
     headers: dict[str, str]
     complexity: str | None = None
+    look: Look | None = None
 
 
 class Skipped(msgspec.Struct, frozen=True):

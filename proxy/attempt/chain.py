@@ -162,6 +162,8 @@ class Walk(msgspec.Struct, eq=False):
             guards.cooldowns.clear(self.admit.key_id(leave.provider, leave.key), leave.model, leave.at_s)
         if guards.uplink.uneasy:
             guards.uplink.answered(leave.provider.where.origin)
+        if guards.latencies is not None and answer.asked_s:
+            guards.latencies.add(leave.label, (answer.first_event_s or answer.head_s) - answer.asked_s)
         if self.tried:
             self._note(leave, OK, answer.status)
         return Won(sent, leave)

@@ -13,6 +13,7 @@ from proxy.attempt.breaker import Breaker
 from proxy.attempt.budget import Places, RetryBudget
 from proxy.attempt.circuit import Listener
 from proxy.attempt.cooldown import Cooldowns
+from proxy.attempt.latency import Latencies
 from proxy.attempt.uplink import Uplink
 from proxy.config import schema
 
@@ -93,7 +94,8 @@ class Guards:
     """The guards of one configuration, by provider.
 
     `before`: those of the configuration before it, whose cool-downs and uplink live on, and the guard of every provider
-    that is the same. `clock`: seconds of a monotonic clock; `rng`: numbers from 0 up to 1.
+    that is the same. `clock`: seconds of a monotonic clock; `rng`: numbers from 0 up to 1. `latencies`: of the targets;
+    None when no route is ordered by them.
     """
 
     def __init__(
@@ -109,6 +111,10 @@ class Guards:
         self.clock = clock
         self.cooldowns: Cooldowns = before.cooldowns if before is not None else Cooldowns(clock)
         self.uplink: Uplink = before.uplink if before is not None else Uplink(clock, uplink_changed)
+        # Kept by one that is not asked for it, so that a reload that takes the order out and back in forgets nothing.
+        self._latencies: Latencies = before._latencies if before is not None else Latencies(clock)
+        wanted = any(route.order == "latency" for route in config.routes)
+        self.latencies = self._latencies if wanted else None
         self._same: dict[str, object] = {}
         self.of: dict[str, Guard] = {}
         for name, provider in config.providers.items():

@@ -145,14 +145,14 @@ class Reader:
         values = {}
         for key, child, place in self._pairs(node, path):
             if key in fields:
-                values[key] = self.read(fields[key].type, child, (*path, key), _best_place(child, place))
+                values[fields[key].name] = self.read(fields[key].type, child, (*path, key), _best_place(child, place))
             else:
                 self._unknown(kind.cls, key, list(fields), path, place)
         for name, one in fields.items():
-            if one.required and name not in values:
+            if one.required and one.name not in values:
                 self.report((*path, name), f"`{name}` is missing", EXAMPLES.get((kind.cls, name)))
                 self.leave_blank((*path, name))
-                values[name] = _blank(one.type)
+                values[one.name] = _blank(one.type)
         return kind.cls(**values)
 
     def _unknown(self, cls: type, key: str, known: list[str], path: Path, place: Place) -> None:

@@ -61,7 +61,9 @@ def text_of(node: Node, asked: Asked) -> Any:
     if scalar.tag in ("int", "float") and hasattr(asked.parse, "__self__"):
         # A type's own parse, of durations, sizes and addresses: it knows better than YAML what a bare number is.
         return _bare_number(asked, text)
-    if scalar.tag not in ("str", "value", "merge"):
+    if scalar.tag not in ("str", "value", "merge") and not (
+        scalar.tag == "timestamp" and hasattr(asked.parse, "__self__")
+    ):
         quotable = text.isprintable() and not looks_secret(text)
         hint = f'put it in quotes: "{text}"' if quotable else "put it in quotes"
         raise BadValue(f"{what(scalar)} to YAML, where text is wanted", hint)

@@ -7,77 +7,23 @@ syntax of its own is a type with a ``parse`` method, or a ``str`` whose `Meta` n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from proxy.config.problems import BadValue, shown
 from proxy.config.syntax import env_name, header_name, key_file, sticky, url_root
+from proxy.config.units import Bytes as Bytes
+from proxy.config.units import Listen as Listen
+from proxy.config.units import Moment as Moment
+from proxy.config.units import Seconds as Seconds
 from proxy.exchange import Target
 
 
 def _read(description: str, parse: Callable[[str], str]) -> Meta:
     """What a text means, and the function of ``config/syntax`` that brings it into its final form."""
     return Meta(description=description, extra={"parse": parse})
-
-
-class Seconds(float):
-    """A duration. Written ``250ms``, ``5s``, ``2m`` or ``1h``; held in seconds."""
-
-    UNITS: ClassVar[dict[str, float]] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    PATTERN = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
-
-    @classmethod
-    def parse(cls, text: str) -> Seconds:
-        """Raises BadValue, a sentence for the user, when `text` is not a duration or has more than nine digits."""
-        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)", text)
-        if found is None:
-            raise BadValue(f"{shown(text)} is not a duration", "write a number with ms, s, m or h, as in 250ms, 5s, 2m")
-        return cls(float(found[1]) * cls.UNITS[found[2]])
-
-
-class Bytes(int):
-    """A size. Written ``64KiB``, ``32MiB`` or a plain number of bytes."""
-
-    UNITS: ClassVar[dict[str, int]] = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-    PATTERN = r"^[0-9]+(KiB|MiB|GiB)?$"
-
-    @classmethod
-    def parse(cls, text: str) -> Bytes:
-        """Raises BadValue, a sentence for the user, when `text` is not a size or has more than twelve digits."""
-        found = re.fullmatch(r"([0-9]{1,12})(KiB|MiB|GiB|)", text)
-        if found is None:
-            raise BadValue(f"{shown(text)} is not a size", "write a number with KiB, MiB or GiB, as in 64MiB")
-        return cls(int(found[1]) * cls.UNITS[found[2]])
-
-
-class Listen(msgspec.Struct, frozen=True):
-    """An address to listen on. ``localhost:4010`` stands for both loopback addresses."""
-
-    host: str
-    port: int
-
-    PATTERN = r"^.+:[0-9]{1,5}$"
-
-    @classmethod
-    def parse(cls, text: str) -> Listen:
-        """Raises BadValue, a sentence for the user, when `text` is not HOST:PORT. An IPv6 host stands in brackets."""
-        found = re.fullmatch(r"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)\]):([0-9]{1,5})", text)
-        if found is None or int(found[3]) > 65535:
-            hint = "write HOST:PORT, as in 127.0.0.1:4010, [::1]:4010 or localhost:4010"
-            raise BadValue(f"{shown(text)} is not an address to listen on", hint)
-        return cls(found[1] or found[2], int(found[3]))
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """The addresses to bind: two for ``localhost``, because clients differ in which of them they try."""
-        return ("127.0.0.1", "::1") if self.host == "localhost" else (self.host,)
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class KeySource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -232,17 +178,36 @@ PathGlob = Annotated[str, Meta(pattern=r"^[/*]", description="begin it with / or
 HeaderName = Annotated[str, _read("Name of a header, in lower case once read.", header_name)]
 
 
+class TokenRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A range of the request's estimated prompt tokens: more than `over`, and at most `up_to`."""
+
+    over: Annotated[int, Meta(ge=0)] | None = None
+    up_to: Annotated[int, Meta(ge=1)] | None = None
+
+
+ComplexityClass = Literal["simple", "standard", "complex", "creative"]
+
+
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which requests a route takes; all that is written must hold, an empty match takes everything.
 
     `model`, `path` and header values are globs (``*`` and ``?``), one or a list of which one must fit. Letters count
-    as they are; header names do not.
+    as they are; header names do not. `format`: the client's. `stream`: whether it asks for an event stream. `tools`,
+    `images`, `audio`: whether the request holds any. `json`: whether it asks for JSON (a JSON mode or a schema).
+    `prompt_tokens`: their estimated number.
     """
 
     model: tuple[str, ...] = ()
     path: tuple[PathGlob, ...] = ()
     header: dict[HeaderName, tuple[str, ...]] = {}
-    complexity: tuple[Literal["simple", "standard", "complex", "creative"], ...] = ()
+    format: Literal["openai", "anthropic"] | None = None
+    stream: bool | None = None
+    tools: bool | None = None
+    images: bool | None = None
+    audio: bool | None = None
+    json: bool | None = None
+    prompt_tokens: TokenRange | None = None
+    complexity: tuple[ComplexityClass, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -261,25 +226,74 @@ class Hedge(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     extra_load: Annotated[float, Meta(gt=0, le=1)] = 0.02
 
 
-class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Mirror(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A copy of a share of the requests, sent aside. Its answer is dropped, and it never delays the client.
+
+    `to`: the target of the copies. `percent`: how many of a hundred requests are copied.
+    """
+
+    to: Step
+    percent: Annotated[float, Meta(gt=0, le=100)] = 100.0
+
+
+class RouteRetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A route's own retries; what it leaves out is as at the top of the file."""
+
+    attempts: Annotated[int, Meta(ge=0, le=5)] | None = None
+    max_wait: Seconds | None = None
+    budget: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+    def over(self, base: Retry) -> Retry:
+        """`base` with what this route states put over it."""
+        own = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+        return msgspec.structs.replace(base, **own) if own else base
+
+
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"from_": "from"}):
     """A rule of the policy: what it matches, and the chain of targets that answers.
 
-    `deliver`: ``whole`` holds a stream back until it is complete, so that a cut one can still fall back.
-    `on_broken_stream`: what the client sees of a cut. `on_content_filter`: ``fallback`` asks the next target when a
-    provider's filter refused. `hedge`: see there.
+    `sticky`: what keeps a client on one choice of a weighted step. `order`: of the chain's targets; ``cost`` asks the
+    cheapest first, ``latency`` the one whose first events came soonest. `mirror`: see there. `deliver`: ``whole`` holds a
+    stream back until it is complete, so that a cut one can still fall back. `on_broken_stream`: what the client sees of a
+    cut. `on_content_filter`: ``fallback`` asks the next target when a provider's filter refused. `hedge`: see there.
+    `from` and `until`: the route takes requests from the one moment on, and before the other.
     """
 
     name: Name
     match: Match
     to: tuple[Step, ...]
-    sticky: (
-        Annotated[str, _read("What keeps a client on one choice of a weighted step: header:NAME.", sticky)] | None
-    ) = None
+    sticky: Annotated[str, _read("What keeps a client on one choice: header:NAME, user or prompt.", sticky)] | None = (
+        None
+    )
+    order: Literal["as_written", "cost", "latency"] = "as_written"
+    mirror: Mirror | None = None
     timeouts: RouteTimeouts = RouteTimeouts()
+    retry: RouteRetry = RouteRetry()
     deliver: Literal["live", "whole"] = "live"
     on_broken_stream: Literal["abort", "error_event"] = "abort"
     on_content_filter: Literal["answer", "fallback"] = "answer"
     hedge: Hedge | None = None
+    from_: Moment | None = None
+    until: Moment | None = None
+
+
+Feature = Literal[
+    "size", "turns", "code", "mathematics", "tools", "images", "reasoning", "structured", "instructions", "creation"
+]
+
+
+class Complexity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How requests are classed: each feature, from 0 to 1, times its weight; the sum is the score.
+
+    `weights`: of features, in place of the built-in ones. `simple_below`: scores below it are ``simple``. `complex_from`:
+    scores from it on are ``complex``, those between ``standard``. `creative_from`: how strong the instructions to create
+    must be, from 0 to 1, for ``creative``; above 1: never.
+    """
+
+    weights: dict[Feature, Annotated[float, Meta(ge=0, le=10)]] = {}
+    simple_below: Annotated[float, Meta(ge=0)] = 0.2
+    complex_from: Annotated[float, Meta(ge=0)] = 0.5
+    creative_from: Annotated[float, Meta(ge=0)] = 0.5
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -306,6 +320,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     retry: Retry = Retry()
     models: dict[str, Model] = {}
     routes: tuple[Route, ...]
+    complexity: Complexity = Complexity()
     response_headers: bool = True
     limits: Limits = Limits()
     drain: Seconds = Seconds(300)

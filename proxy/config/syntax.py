@@ -100,10 +100,13 @@ def header_name(text: str) -> str:
 
 
 def sticky(text: str) -> str:
-    """What keeps a client on one choice of a weighted step: ``header:NAME``, the name in lower case."""
+    """What keeps a client on one choice of a weighted step: ``header:NAME``, the name in lower case, ``user``, ``prompt``."""
+    if text in ("user", "prompt"):
+        return text
     kind, colon, name = text.partition(":")
     if kind != "header" or not colon or not _HEADER.fullmatch(name):
-        raise BadValue(f"{shown(text)} is not header:NAME", "write it as in header:x-user-id")
+        hint = "write header:NAME as in header:x-user-id, or user, or prompt"
+        raise BadValue(f"{shown(text)} is nothing to be sticky by", hint)
     return f"header:{name.lower()}"
 
 

@@ -2,164 +2,183 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from math import inf
 
 import msgspec
 
-from proxy.config.schema import Config, Route, Step, Timeouts
+from proxy.config.schema import Retry, Route, Timeouts
 from proxy.errors import BadRequest, NoRoute
 from proxy.exchange import Carrier, Facts, Format, Plan, Skipped, Target
-from proxy.policy.match import Predicate, compile_match
+from proxy.policy.compiled import CompiledRoute, Policy
+from proxy.policy.cost import blended
+from proxy.policy.draw import by_chance, by_key, sticky_key
+
+Latency = Callable[[str], float | None]
+"""How long first events of a ``provider/model`` took of late, in seconds; None: nobody knows."""
+
+_NO_CARRIER, _ANTHROPIC = Carrier.NONE, Format.ANTHROPIC  # members of an enum are slow to look up
+_SPREAD = 4096
+"""By which a roll is multiplied for the next draw: that one uses the digits behind, so none of those used before."""
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """A plan and the route's timeouts that hold for it. `route`: None for ``/p/``, which no route decides."""
+    """A plan, and the route's timeouts and retries that hold for it.
+
+    `route`: None for ``/p/``, which no route decides. `mirror`: the target that gets a copy of this request.
+    """
 
     plan: Plan
     timeouts: Timeouts
+    retry: Retry
     route: Route | None = None
+    mirror: Target | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledRoute:
-    """A route with its match compiled and its timeouts complete.
+def decide(
+    policy: Policy, facts: Facts, *, roll: float, now_s: float = 0.0, latency: Latency | None = None
+) -> Decision:
+    """The plan for a request; `roll`, from 0 up to 1, draws from weighted steps. `now_s`: seconds since 1970.
 
-    `fixed`: the decision for each format, for a route whose steps have no weights and so always decide alike.
+    Raises NoRoute when no route takes it or no target of the route can answer it, and BadRequest when the route replaces
+    the model of a request that has none.
     """
-
-    route: Route
-    takes: Predicate
-    timeouts: Timeouts
-    fixed: Mapping[Format, Decision]
-    replaces: bool
-    """Whether any target of the route names a model of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The routing part of a configuration, ready to decide.
-
-    `formats`: which formats each provider offers. `header_names`: the lower-case names that any route asks for.
-    `modalities`: the kinds of call that a target's model answers, by ``provider/model``, where they are declared.
-    `model_names`: the exact models that routes match, in order, for ``GET /v1/models``. `model_needed`: whether any
-    route asks for the request's model, or replaces it.
-    """
-
-    routes: tuple[CompiledRoute, ...]
-    formats: Mapping[str, frozenset[Format]]
-    header_names: frozenset[str]
-    modalities: Mapping[str, frozenset[str]]
-    model_names: tuple[str, ...]
-    model_needed: bool
-
-
-def compile_policy(config: Config) -> Policy:
-    """The policy of `config`, whose providers are resolved (presets filled in)."""
-    formats = {
-        name: frozenset(
-            format_
-            for format_, url in ((Format.OPENAI, provider.base_url), (Format.ANTHROPIC, provider.anthropic_url))
-            if url is not None
-        )
-        for name, provider in config.providers.items()
-    }
-    exact = (model for route in config.routes for model in route.match.model if not {"*", "?"} & set(model))
-    routes = tuple(_compile_route(route, config.timeouts, formats) for route in config.routes)
-    return Policy(
-        routes=routes,
-        formats=formats,
-        header_names=frozenset(name.lower() for route in config.routes for name in route.match.header),
-        modalities={
-            name: frozenset(model.modalities) for name, model in config.models.items() if model.modalities is not None
-        },
-        model_names=tuple(dict.fromkeys(exact)),
-        model_needed=any(compiled.replaces or compiled.route.match.model for compiled in routes),
-    )
-
-
-def decide(policy: Policy, facts: Facts, *, roll: float) -> Decision:
-    """The plan for a request; `roll` in [0, 1) draws from weighted steps.
-
-    Raises NoRoute when no route takes it or no target of the route offers its format, and BadRequest when the route
-    replaces the model of a request that has none.
-    """
-    for compiled in policy.routes:
-        if compiled.takes(facts):
-            break
-    else:
-        asked = f"model {facts.model!r}" if facts.model is not None else "a request without a model"
-        raise NoRoute(
-            f"no route takes {asked} at {facts.path}: add a route to the policy, or a last one with `match: {{}}` that"
-            " takes everything"
-        )
-    if facts.model is None and compiled.replaces and facts.endpoint.carrier is not Carrier.NONE:
+    compiled = choose(policy, facts, now_s)
+    if facts.model is None and compiled.replaces and facts.endpoint.carrier is not _NO_CARRIER:
         raise BadRequest(
             f"the request names no `model`, which route {compiled.route.name!r} needs to replace; add one",
             param="model",
         )
-    wanted = facts.endpoint.format
-    decision = compiled.fixed.get(wanted) or Decision(
-        _plan(policy.formats, compiled.route, wanted, roll), compiled.timeouts, compiled.route
-    )
-    if policy.modalities and facts.endpoint.modality is not None:
-        decision = _of_modality(policy, decision, facts, facts.endpoint.modality)
+    route = compiled.route
+    look = facts.look
+    # A token has at least a byte, so a body no larger than the smallest window fits every one.
+    large = look is not None and look.size > policy.least_context > 0
+    decision: Decision | None
+    if compiled.steady and not large and not policy.modalities:
+        of_format = facts.endpoint.format is _ANTHROPIC
+        decision = compiled.plans[of_format]
+        if decision is None:
+            plan = _plan(policy, compiled, facts, roll, latency)
+            compiled.plans[of_format] = decision = Decision(plan, compiled.timeouts, compiled.retry, route)
+    else:
+        plan = _plan(policy, compiled, facts, roll, latency)
+        decision = Decision(plan, compiled.timeouts, compiled.retry, route, _mirrored(route, roll))
     if not decision.plan.targets:
         reasons = "; ".join(f"{skip.target}: {skip.reason}" for skip in decision.plan.skipped)
-        raise NoRoute(f"route {compiled.route.name!r} has no target for this request: {reasons}")
+        raise NoRoute(f"route {route.name!r} has no target for this request: {reasons}")
     return decision
 
 
-def _of_modality(policy: Policy, decision: Decision, facts: Facts, wanted: str) -> Decision:
-    """`decision` without the targets whose models are declared to be of other modalities."""
-    plan = decision.plan
-    targets: list[Target] = []
-    skipped = list(plan.skipped)
-    for target in plan.targets:
-        declared = policy.modalities.get(f"{target.provider}/{target.model or facts.model}")
-        if declared is None or wanted in declared:
-            targets.append(target)
-        else:
-            skipped.append(Skipped(target, f"its model is declared for {', '.join(sorted(declared))}, not {wanted}"))
-    return msgspec.structs.replace(decision, plan=Plan(plan.route, tuple(targets), tuple(skipped)))
-
-
-def _compile_route(route: Route, timeouts: Timeouts, formats: Mapping[str, frozenset[Format]]) -> CompiledRoute:
-    own = route.timeouts.over(timeouts)
-    weighted = any(len(step.choices) > 1 for step in route.to)
-    return CompiledRoute(
-        route=route,
-        takes=compile_match(route.match),
-        timeouts=own,
-        fixed={}
-        if weighted
-        else {wanted: Decision(_plan(formats, route, wanted, 0.0), own, route) for wanted in Format},
-        replaces=any(target.model is not None for step in route.to for target, _ in step.choices),
+def choose(policy: Policy, facts: Facts, now_s: float = 0.0) -> CompiledRoute:
+    """The first route that takes the request. Raises NoRoute when none does."""
+    for compiled in policy.candidates(facts):
+        live = compiled.live
+        if (live is None or live(facts)) and (not compiled.timed or compiled.in_force(now_s)):
+            return compiled
+    asked = f"model {facts.model!r}" if facts.model is not None else "a request without a model"
+    raise NoRoute(
+        f"no route takes {asked} at {facts.path}: add a route to the policy, or a last one with `match: {{}}` that"
+        " takes everything"
     )
 
 
-def _plan(formats: Mapping[str, frozenset[Format]], route: Route, wanted: Format, roll: float) -> Plan:
+def _plan(policy: Policy, compiled: CompiledRoute, facts: Facts, roll: float, latency: Latency | None) -> Plan:
+    """The targets in the order in which they will be asked, and those that cannot answer this request."""
+    route = compiled.route
     targets: list[Target] = []
     skipped: list[Skipped] = []
-    for step in route.to:
-        target = _draw(step, roll)
-        if len(step.choices) > 1:
-            roll = roll * 4096 % 1.0  # the next weighted step draws from the digits behind, so from none of these
-        if wanted in formats[target.provider]:
+    for target in _drawn(route, facts, roll):
+        reason = _unfit(policy, target, facts)
+        if reason is None:
             targets.append(target)
         else:
-            skipped.append(Skipped(target, f"provider {target.provider!r} offers no {wanted.value} format"))
+            skipped.append(Skipped(target, reason))
+    if policy.least_context:
+        targets = _with_room(policy, targets, skipped, facts)
+    if len(targets) > 1 and route.order != "as_written":
+        targets = _sorted(policy, route, targets, facts, latency)
     return Plan(route.name, tuple(targets), tuple(skipped))
 
 
-def _draw(step: Step, roll: float) -> Target:
-    """The choice on which `roll` falls when the weights are laid end to end."""
-    choices = step.choices
-    if len(choices) == 1:
-        return choices[0][0]
-    point = roll * sum(weight for _, weight in choices)
-    for target, weight in choices:
-        point -= weight
-        if point < 0:
-            return target
-    return choices[-1][0]
+def _drawn(route: Route, facts: Facts, roll: float) -> list[Target]:
+    """One target for each step of the chain."""
+    key: str | None = None
+    if route.sticky is not None:
+        key = sticky_key(route.sticky, facts)
+    targets: list[Target] = []
+    for number, step in enumerate(route.to):
+        if len(step.choices) == 1:
+            targets.append(step.choices[0][0])
+        elif key is not None:
+            # With the route's name and the step's number, so that two splits by the same key are independent.
+            targets.append(by_key(step, f"{route.name}\0{number}\0{key}".encode(errors="surrogatepass")))
+        else:
+            targets.append(by_chance(step, roll))
+            roll = roll * _SPREAD % 1.0
+    return targets
+
+
+def _unfit(policy: Policy, target: Target, facts: Facts) -> str | None:
+    """Why `target` cannot answer this request, whatever its size."""
+    wanted, modality = facts.endpoint.format, facts.endpoint.modality
+    if wanted not in policy.formats[target.provider]:
+        return f"provider {target.provider!r} offers no {wanted.value} format"
+    if modality is not None and policy.modalities:
+        declared = policy.modalities.get(_label(target, facts))
+        if declared is not None and modality not in declared:
+            return f"its model is declared for {', '.join(sorted(declared))}, not {modality}"
+    return None
+
+
+def _with_room(policy: Policy, targets: list[Target], skipped: list[Skipped], facts: Facts) -> list[Target]:
+    """`targets` without those whose declared window is smaller than the prompt; the others go to `skipped`.
+
+    When that is all of them the one with the largest window stays: the size is estimated, the provider's word is not.
+    """
+    look = facts.look
+    if look is None or look.size <= policy.least_context:
+        return targets
+    tokens = look.prompt.tokens
+    windows = [policy.contexts.get(_label(target, facts), inf) for target in targets]
+    if not windows or tokens <= min(windows):
+        return targets
+    enough = min(tokens, max(windows))
+    for target, window in zip(targets, windows, strict=True):
+        if window < enough:
+            skipped.append(Skipped(target, f"about {tokens} prompt tokens do not fit its context of {window}"))
+    return [target for target, window in zip(targets, windows, strict=True) if window >= enough]
+
+
+def _sorted(policy: Policy, route: Route, targets: list[Target], facts: Facts, latency: Latency | None) -> list[Target]:
+    """`targets` by the route's `order`; those that are equal in it stay as written.
+
+    Of unknown price: last. Of unknown latency: first, as nothing but a request can tell it.
+    """
+    if route.order == "cost":
+        tokens = 0 if facts.look is None else facts.look.prompt.tokens
+
+        def price_of(target: Target) -> float:
+            price = policy.prices.get(_label(target, facts))
+            return inf if price is None else blended(price, tokens)
+
+        return sorted(targets, key=price_of)
+    if latency is None:
+        return targets
+    known = latency
+    return sorted(targets, key=lambda target: known(_label(target, facts)) or 0.0)
+
+
+def _mirrored(route: Route, roll: float) -> Target | None:
+    """The target that gets a copy, if this request is one of those that are copied."""
+    mirror = route.mirror
+    if mirror is None:
+        return None
+    # Digits of the roll that no step of the chain has drawn by: a canary's requests are copied like any others.
+    own = roll * 1_048_583 % 1.0
+    if own * 100 >= mirror.percent:
+        return None
+    return by_chance(mirror.to, own * _SPREAD % 1.0)
+
+
+def _label(target: Target, facts: Facts) -> str:
+    return f"{target.provider}/{target.model or facts.model}"

@@ -23,7 +23,7 @@ _NO = ("", "0", "false", "no")
 
 def passed_through(config: Config, provider: str) -> Decision:
     """The decision for ``/p/{provider}``: that provider and no other."""
-    return Decision(Plan("passthrough", (Target(provider),)), config.timeouts)
+    return Decision(Plan("passthrough", (Target(provider),)), config.timeouts, config.retry)
 
 
 def request_of(inbound: Inbound, body: RequestBody, *, streamed: bool, interim: Interim | None = None) -> Request:
@@ -41,9 +41,7 @@ def request_of(inbound: Inbound, body: RequestBody, *, streamed: bool, interim: 
     )
 
 
-def terms_of(
-    config: Config, decision: Decision, inbound: Inbound, body: RequestBody, model: str | None, now_s: float
-) -> Terms:
+def terms_of(decision: Decision, inbound: Inbound, body: RequestBody, model: str | None, now_s: float) -> Terms:
     """What holds for all attempts; `now_s`: of the loop's clock. Raises BadRequest for a timeout that is none."""
     wanted, route, timeouts, endpoint = inbound.headers.facts, decision.route, decision.timeouts, inbound.endpoint
     alone = endpoint.stored or body.tied
@@ -55,11 +53,11 @@ def terms_of(
         if total < timeouts.total:
             timeouts = msgspec.structs.replace(timeouts, total=total)
     if route is None:
-        return Terms(timeouts, now_s + total, config.retry, model, alone, False, body_counts=False)
+        return Terms(timeouts, now_s + total, decision.retry, model, alone, False, body_counts=False)
     return Terms(
         timeouts,
         now_s + total,
-        config.retry,
+        decision.retry,
         model,
         alone,
         not endpoint.stored and wanted.get("x-stainless-retry-count", "0") == "0",
@@ -77,7 +75,7 @@ def walk_of(
     """The walk of a request along its plan."""
     snapshot = turn.snapshot
     request = request_of(inbound, body, streamed=facts.stream, interim=turn.interim)
-    terms = terms_of(snapshot.config, decision, inbound, body, facts.model, loop.time())
+    terms = terms_of(decision, inbound, body, facts.model, loop.time())
     return Walk(snapshot.ground, decision.plan, request, terms, loop)
 
 

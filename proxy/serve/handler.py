@@ -142,6 +142,8 @@ class Handler:
         if inbound.provider is not None:
             decision = passed_through(turn.snapshot.config, inbound.provider)
         else:
-            decision = decide(turn.snapshot.policy, facts, roll=self._roll())
+            policy = turn.snapshot.policy
+            now_s = time.time() if policy.timed else 0.0
+            decision = decide(policy, facts, roll=self._roll(), now_s=now_s, latency=turn.snapshot.latency)
         turn.record.decided(decision.plan, facts.model)
         return decision

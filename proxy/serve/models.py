@@ -16,7 +16,8 @@ import orjson
 from proxy.attempt.chain import Walk
 from proxy.errors import LocalFault, NoRoute, UpstreamFault
 from proxy.exchange import Format
-from proxy.policy.decide import Decision, Policy
+from proxy.policy.compiled import Policy
+from proxy.policy.decide import Decision
 from proxy.serve.asking import note, request_of, terms_of
 from proxy.serve.inbound import Inbound
 from proxy.serve.turn import Turn
@@ -71,7 +72,7 @@ async def _provider_list(turn: Turn, inbound: Inbound, decision: Decision) -> di
     )
     loop = asyncio.get_running_loop()
     body = RequestBody()
-    terms = terms_of(turn.snapshot.config, decision, inbound, body, None, loop.time())
+    terms = terms_of(decision, inbound, body, None, loop.time())
     walk = Walk(turn.snapshot.ground, decision.plan, request_of(plain, body, streamed=False), terms, loop)
     try:
         won = await walk.answer()

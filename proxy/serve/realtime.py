@@ -33,7 +33,7 @@ async def answer(turn: Turn, inbound: Inbound, facts: Facts, decision: Decision)
     """Tunnel, or relay the provider's refusal. Raises UpstreamFault and the faults of composing a request."""
     body = RequestBody()
     loop = asyncio.get_running_loop()
-    terms = terms_of(turn.snapshot.config, decision, inbound, body, facts.model, loop.time())
+    terms = terms_of(decision, inbound, body, facts.model, loop.time())
     # Judged by its status alone; and never raced: a handshake that was won twice would be two conversations.
     terms = msgspec.structs.replace(terms, body_counts=False, hedge=None, whole=False)
     request = request_of(inbound, body, streamed=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from proxy.attempt.walk import Ground
 from proxy.config.schema import Config
-from proxy.policy.decide import Policy
+from proxy.policy.compiled import Policy
+from proxy.policy.decide import Latency
 from proxy.upstream.provider import Provider
 
 
@@ -27,3 +28,5 @@ class Snapshot:
     header_names: frozenset[str]
     loopback: bool
     """The data port is bound to loopback only."""
+    latency: Latency | None = None
+    """How long first events took of late, if any route asks for it."""

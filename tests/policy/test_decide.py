@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from proxy.config.schema import Config, Match, Provider, Route, RouteTimeouts, Seconds, Step, Timeouts
 from proxy.errors import BadRequest, NoRoute
 from proxy.exchange import Carrier, Endpoint, Facts, Format, Skipped, Target
-from proxy.policy.decide import Decision, Policy, _plan, compile_policy, decide
+from proxy.policy.compiled import Policy, compile_policy
+from proxy.policy.decide import Decision, decide
 
 PROVIDERS = {
     "both": Provider(base_url="http://both.test/v1", anthropic_url="http://both.test"),
@@ -102,24 +103,24 @@ def test_deciding_is_total_and_repeats_itself(routes: list[Route], asked: Facts,
     assert len(first.plan.targets) + len(first.plan.skipped) == len(route.to)
 
 
-@given(st.lists(ROUTES, min_size=1, max_size=4), FACTS, ROLLS)
-def test_fixed_plans_are_those_that_would_be_made(routes: list[Route], asked: Facts, roll: float) -> None:
-    """What is made once per policy equals what is made per request, and is the same object each time."""
+@given(st.lists(ROUTES, min_size=1, max_size=4), st.lists(FACTS, max_size=6), FACTS, ROLLS)
+def test_what_was_asked_before_changes_nothing(
+    routes: list[Route], before: list[Facts], asked: Facts, roll: float
+) -> None:
+    """A policy remembers which routes fit and which plans do not vary; a new one that remembers nothing decides alike."""
     made = policy(*routes)
-    for compiled in made.routes:
-        weighted = any(len(one.choices) > 1 for one in compiled.route.to)
-        assert bool(compiled.fixed) is not weighted
-        for wanted, decision in compiled.fixed.items():
-            assert decision == Decision(
-                _plan(made.formats, compiled.route, wanted, roll), compiled.timeouts, compiled.route
-            )
-    first = outcome(made, asked, roll)
-    if isinstance(first, Decision) and any(
-        compiled.fixed for compiled in made.routes if compiled.route.name == first.plan.route
-    ):
-        assert outcome(made, asked, 0.5) == outcome(made, asked, 0.99) or any(
-            not compiled.fixed for compiled in made.routes if compiled.route.name == first.plan.route
-        )
+    for one in before:
+        outcome(made, one, roll)
+    assert outcome(made, asked, roll) == outcome(policy(*routes), asked, roll)
+
+
+def test_a_plan_that_does_not_vary_is_made_once() -> None:
+    """The same object for every request of a format."""
+    made = policy(Route(name="r", match=Match(), to=(step("both"), step("openai"))))
+    assert decide(made, facts(), roll=0.1) is decide(made, facts("other"), roll=0.9)
+    anthropic = decide(made, facts(format_=Format.ANTHROPIC), roll=0.1)
+    assert anthropic is decide(made, facts(format_=Format.ANTHROPIC), roll=0.2)
+    assert [str(target) for target in anthropic.plan.targets] == ["both"]
 
 
 def test_the_first_match_wins() -> None:

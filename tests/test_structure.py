@@ -23,6 +23,7 @@ ORDER = [
     ["kube"],
     ["dev"],
     ["app"],
+    ["commands"],
     ["cli"],
     ["__main__"],
 ]
@@ -30,7 +31,7 @@ ORDER = [
 
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 
-LATE = {("cli", "app"), ("app", "dev")}
+LATE = {("commands", "app"), ("app", "dev")}
 """Imports inside a function that are meant: start-up time is saved by not paying for what is not used."""
 
 PURE = [

@@ -31,6 +31,7 @@ from proxy.policy.compiled import compile_policy
 from proxy.serve.handler import Handler
 from proxy.serve.inbound import READ_HERE, is_loopback, own_authorities
 from proxy.serve.listener import Listener, bind
+from proxy.serve.mirror import Mirror
 from proxy.serve.snapshot import Snapshot
 from proxy.upstream import tls
 from proxy.upstream.dial import Origin
@@ -198,7 +199,9 @@ async def serve(
         )
         snapshot = build_snapshot(config, environment, pools, guards, logger)
         health = Health()
-        handler = Handler(lambda: snapshot, health, logger)
+        mirror = Mirror()
+        running.push_async_callback(mirror.stop)
+        handler = Handler(lambda: snapshot, health, logger, mirror=mirror)
         admin = web.AppRunner(
             application(health, lambda: snapshot.ground.guards, logger),
             access_log=None,

@@ -60,6 +60,10 @@ class Walk(msgspec.Struct, eq=False):
         self._started_s = self._loop.time()
         self.admit = Admit(self._ground, self._request, self._terms)
 
+    def copy(self) -> tuple[Request, Terms]:
+        """The request and its terms once more, for a copy of which the client hears nothing."""
+        return msgspec.structs.replace(self._request, interim=None), self._terms
+
     async def answer(self) -> Won:
         """The answer for the client: good, or the last that could be had. Raises FuseboxError when there is none."""
         terms = self._terms

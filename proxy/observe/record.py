@@ -12,6 +12,7 @@ import msgspec
 
 from proxy.exchange import Plan
 from proxy.observe.logs import Logger
+from proxy.policy.shadow import Difference
 
 PATH_MAX = 1024
 """Characters of a path that are logged: clients choose it, and it may be as long as `limits.headers` allows."""
@@ -49,6 +50,7 @@ class Record(msgspec.Struct, eq=False):
     sent_at: float = 0.0
     ready_at: float = 0.0
     written_at: float = 0.0
+    shadow: Difference | None = None
 
     def decided(self, plan: Plan, model: str | None) -> None:
         """The plan is made; its first target is the one to be asked."""
@@ -103,6 +105,8 @@ class Record(msgspec.Struct, eq=False):
             fields["skipped"] = self.skipped
         if self.panic:
             fields["panic"] = True
+        if self.shadow is not None:
+            fields["shadow"] = msgspec.to_builtins(self.shadow)
         if self.client_retry is not None and self.client_retry != "0":
             fields["client_retry"] = self.client_retry[:RETRY_MAX]
         if self.error_code is not None:

@@ -25,6 +25,7 @@ from proxy.serve.asking import note, passed_through, walk_of
 from proxy.serve.client import ClientConnection
 from proxy.serve.inbound import Inbound, complexity, model_outside_body, read_head, request_id
 from proxy.serve.intake import Intake, at_once
+from proxy.serve.mirror import Mirror
 from proxy.serve.snapshot import Snapshot
 from proxy.serve.turn import Turn
 from proxy.wire.body import RequestBody
@@ -40,11 +41,13 @@ class Handler:
         health: Health,
         logger: Logger,
         roll: Callable[[], float] = random.random,
+        mirror: Mirror | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._health = health
         self._logger = logger
         self._roll = roll
+        self._mirror = mirror or Mirror()
         self._loop = asyncio.get_running_loop()  # asked once: each asking is a system call before Python 3.12
 
     async def __call__(
@@ -86,6 +89,8 @@ class Handler:
             return await realtime.answer(turn, inbound, facts, decision)
         # Attempt: along the chain, until an answer may be handed on.
         walk = walk_of(turn, inbound, body, facts, decision, self._loop)
+        if decision.mirror is not None and body.replayable and inbound.endpoint.inference:
+            self._mirror.copy(turn.snapshot.ground, decision.mirror, *walk.copy(), turn.record.request_id)
         try:
             won = await walk.answer()
         finally:
@@ -142,8 +147,19 @@ class Handler:
         if inbound.provider is not None:
             decision = passed_through(turn.snapshot.config, inbound.provider)
         else:
-            policy = turn.snapshot.policy
-            now_s = time.time() if policy.timed else 0.0
-            decision = decide(policy, facts, roll=self._roll(), now_s=now_s, latency=turn.snapshot.latency)
+            decision = self._by_policy(turn, facts)
         turn.record.decided(decision.plan, facts.model)
         return decision
+
+    def _by_policy(self, turn: Turn, facts: Facts) -> Decision:
+        snapshot = turn.snapshot
+        policy, shadow, roll = snapshot.policy, snapshot.shadow, self._roll()
+        now_s = time.time() if policy.timed or shadow is not None else 0.0
+        if shadow is None:
+            return decide(policy, facts, roll=roll, now_s=now_s, latency=snapshot.latency)
+        decision: Decision | None = None
+        try:
+            decision = decide(policy, facts, roll=roll, now_s=now_s, latency=snapshot.latency)
+            return decision
+        finally:
+            turn.record.shadow = shadow.compare(facts, decision, roll=roll, now_s=now_s, latency=snapshot.latency)

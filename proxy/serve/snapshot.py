@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from proxy.attempt.walk import Ground
 from proxy.config.schema import Config
+from proxy.observe.shadow import Shadow
 from proxy.policy.compiled import Policy
 from proxy.policy.decide import Latency
 from proxy.upstream.provider import Provider
@@ -30,3 +31,5 @@ class Snapshot:
     """The data port is bound to loopback only."""
     latency: Latency | None = None
     """How long first events took of late, if any route asks for it."""
+    shadow: Shadow | None = None
+    """A candidate policy that decides beside this one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -27,10 +28,11 @@ END_LIMIT_S = 60.0
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """examples/demo.yaml on free ports."""
-    data_port, admin_port = free_ports(2)
+    ports = dict(zip(("4010", "4011"), map(str, free_ports(2)), strict=True))
     text = (EXAMPLES / "demo.yaml").read_text()
     written = tmp_path / "demo.yaml"
-    written.write_text(text.replace("4010", str(data_port)).replace("4011", str(admin_port)))
+    # In one pass: a free port may hold the digits of the other one.
+    written.write_text(re.sub("401[01]", lambda found: ports[found[0]], text))
     return written
 
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test check format mutants bench drill lock clean
+.PHONY: help run test check format mutants bench drill schema lock clean
 
 help:
 	@echo "make run     start the proxy, send one streamed request through it, keep serving (ONCE=1: end after the request)"
@@ -14,6 +14,7 @@ help:
 	@echo "make mutants break the circuit breaker in thirty ways, and see the tests notice each"
 	@echo "make bench   measure against nginx and others (needs wrk, nginx, haproxy); QUICK=1 for a short run"
 	@echo "make drill   an hour of real traffic in minutes while providers fail; table and timeline (ARGS=--synthetic without the trace)"
+	@echo "make schema  write config.schema.json again, after a change of the configuration's types"
 	@echo "make lock    pin the dependencies again, with hashes"
 
 $(STAMP): requirements-dev.lock pyproject.toml
@@ -45,6 +46,10 @@ bench: $(STAMP)
 
 drill: $(STAMP)
 	$(BIN)/python -m drill $(ARGS)
+
+schema: $(STAMP)
+	$(BIN)/python -m proxy schema > config.schema.json.new
+	mv config.schema.json.new config.schema.json
 
 # Lines that begin with two hyphens are this machine's settings of pip, which have no place in the repository.
 COMPILE := $(BIN)/pip-compile --quiet --no-header --generate-hashes --allow-unsafe --strip-extras --no-annotate

@@ -71,6 +71,7 @@ async def requests_us(rounds: int) -> float:
     from proxy.config.parse import parse
     from proxy.observe.health import Health
     from proxy.observe.logs import configure
+    from proxy.serve.build import Pools, build_snapshot
     from proxy.serve.client import ClientServer
     from proxy.serve.handler import Handler
     from proxy.upstream.egress import Egress
@@ -83,7 +84,7 @@ async def requests_us(rounds: int) -> float:
     )
     logger = configure(lambda line: None, "info")
     guards = Guards(config, clock=time.monotonic, rng=random.random)
-    snapshot = app.build_snapshot(config, {}, app.Pools(Egress({})), guards, logger)
+    snapshot = build_snapshot(config, {}, Pools(Egress({})).draft({}).get, lambda: guards, logger)
     pool = next(iter(snapshot.providers.values())).origin_root().pool
     provider = PlainConnection(loop, pool._give_back)
     provider.connection_made(Wire(lambda _: loop.call_soon(provider.data_received, ANSWER)))

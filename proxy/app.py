@@ -8,12 +8,11 @@ import math
 import os
 import random
 import signal
-import ssl
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 from aiohttp import web
@@ -21,27 +20,30 @@ from aiohttp import web
 from proxy.admin.api import application
 from proxy.attempt.circuit import Counts, State, Why
 from proxy.attempt.guards import Guards
-from proxy.attempt.walk import Ground
 from proxy.config import schema
-from proxy.config.secrets import KeyRing, refresh
+from proxy.config.parse import Document
+from proxy.config.secrets import refresh
 from proxy.errors import FuseboxError
 from proxy.observe.health import Health
 from proxy.observe.logs import LineWriter, Logger, configure
-from proxy.policy.compiled import compile_policy
+from proxy.serve.build import Builder, CannotStart, Pools
 from proxy.serve.handler import Handler
-from proxy.serve.inbound import READ_HERE, is_loopback, own_authorities
 from proxy.serve.listener import Listener, bind
+from proxy.serve.live import Live
 from proxy.serve.mirror import Mirror
 from proxy.serve.snapshot import Snapshot
-from proxy.upstream import tls
-from proxy.upstream.dial import Origin
 from proxy.upstream.egress import Egress
-from proxy.upstream.pool import Pool
-from proxy.upstream.provider import Provider
+
+if TYPE_CHECKING:
+    from proxy.dev.demo import DemoServer
 
 KEYS_EVERY_S = 2.0
 """How often key files are read again. Their content is compared: a mounted Secret is swapped behind a link, which no
 watch on the file itself sees."""
+
+
+WATCH_EVERY_S = 1.0
+"""How often the configuration's files are looked at. Their content is compared, and counts when two looks agree."""
 
 
 GC_EVERY = 50_000
@@ -50,64 +52,6 @@ GC_EVERY = 50_000
 
 HEAP_KEPT = 2 * 1024 * 1024
 """Bytes; see `keep_heap`."""
-
-
-class CannotStart(Exception):
-    """Something outside the configuration file keeps the process from starting; the text says what and what to do."""
-
-
-class Pools:
-    """The pools of the process, one for each origin and trust store."""
-
-    def __init__(self, egress: Egress) -> None:
-        self._egress = egress
-        self._pools: dict[tuple[Origin, str | None], Pool] = {}
-        self._trust: dict[str | None, ssl.SSLContext] = {}
-
-    def get(self, origin: Origin, ca: str | None) -> Pool:
-        """The pool for `origin`. Raises CannotStart when the CA file cannot be used."""
-        pool = self._pools.get((origin, ca))
-        if pool is None:
-            context = self._context(ca) if origin.scheme == "https" else None
-            pool = Pool(origin, context, self._egress.proxy_for(origin.scheme, origin.host, origin.port))
-            self._pools[origin, ca] = pool
-        return pool
-
-    def _context(self, ca: str | None) -> ssl.SSLContext:
-        if ca not in self._trust:
-            try:
-                self._trust[ca] = tls.context(ca)
-            except (OSError, ssl.SSLError) as error:
-                raise CannotStart(f"the CA file {ca} cannot be used: {error}") from None
-        return self._trust[ca]
-
-    def close(self) -> None:
-        """Close every idle connection."""
-        for pool in self._pools.values():
-            pool.close()
-
-
-def build_snapshot(
-    config: schema.Config, environment: Mapping[str, str], pools: Pools, guards: Guards, logger: Logger
-) -> Snapshot:
-    """Everything a request is decided with. Raises CannotStart."""
-    providers = {
-        name: Provider(
-            name, one, KeyRing(one.keys.sources, environment, name) if one.keys.mode == "own" else None, pools.get
-        )
-        for name, one in config.providers.items()
-    }
-    policy = compile_policy(config)
-    return Snapshot(
-        config,
-        policy,
-        providers,
-        Ground(providers, guards, config.models, logger),
-        own_authorities(config),
-        READ_HERE | policy.header_names,
-        is_loopback(config.listen),
-        guards.latencies.of if guards.latencies is not None else None,
-    )
 
 
 class StateChanges:
@@ -144,18 +88,6 @@ async def _keep_keys_fresh(snapshot: Callable[[], Snapshot], logger: Logger) -> 
         )
 
 
-def not_yet_in_force(config: schema.Config) -> list[str]:
-    """Keys of the file that are checked but have no effect in this version, for a warning at the start."""
-    return [
-        name
-        for name, is_stated in (
-            ("models.*.price", any(one.price is not None for one in config.models.values())),
-            ("routes[].sticky", any(route.sticky is not None for route in config.routes)),
-        )
-        if is_stated
-    ]
-
-
 def use_all_descriptors() -> None:
     """Raise the soft limit of open files to the hard one: a stream takes two, and 1,024 is a usual soft limit."""
     try:
@@ -168,6 +100,15 @@ def use_all_descriptors() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def keep_memory() -> None:
+    """Have the interpreter and glibc keep what there is, and look after it less often."""
+    # What exists now stays; leaving it out of every collection keeps those short. Requests make no cycles of their own.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_EVERY)
+    keep_heap()
+
+
 def keep_heap() -> None:
     """Have glibc keep freed memory for the next request, up to twice `HEAP_KEPT`, in place of handing it back each time.
 
@@ -178,9 +119,17 @@ def keep_heap() -> None:
 
 
 async def serve(
-    config: schema.Config, *, environment: Mapping[str, str] = os.environ, stdout: BinaryIO = sys.stdout.buffer
+    document: Document,
+    *,
+    watch_every_s: float | None = WATCH_EVERY_S,
+    environment: Mapping[str, str] = os.environ,
+    stdout: BinaryIO = sys.stdout.buffer,
 ) -> int:
-    """Serve until a signal ends it; the exit code. Raises CannotStart, OSError (an address in use) before any traffic."""
+    """Serve until a signal ends it; the exit code. Raises CannotStart, OSError (an address in use) before any traffic.
+
+    `watch_every_s`: how often the files of `document` are looked at for changes; None: never.
+    """
+    health = Health(time.time())
     try:
         egress = Egress(environment)
     except ValueError as error:
@@ -189,21 +138,17 @@ async def serve(
     async with AsyncExitStack() as running:
         writer = LineWriter(stdout)
         running.callback(writer.close)
+        config = document.config
         logger = configure(writer.put, config.log.level)
         pools = Pools(egress)
         running.callback(pools.close)
-        config = await _with_demo(config, running)
-        changes = StateChanges(logger)
-        guards = Guards(
-            config, clock=time.monotonic, rng=random.random, listeners=(changes,), uplink_changed=changes.uplink
-        )
-        snapshot = build_snapshot(config, environment, pools, guards, logger)
-        health = Health()
+        live = Live(document, Builder(environment, pools, _guards(logger), Demo(running).fill, logger), logger)
+        await live.start()
         mirror = Mirror()
         running.push_async_callback(mirror.stop)
-        handler = Handler(lambda: snapshot, health, logger, mirror=mirror)
+        handler = Handler(lambda: live.snapshot, health, logger, mirror=mirror)
         admin = web.AppRunner(
-            application(health, lambda: snapshot.ground.guards, logger),
+            application(health, lambda: live.snapshot.ground.guards, logger, live, mirror),
             access_log=None,
             handle_signals=False,
             shutdown_timeout=1.0,
@@ -217,44 +162,75 @@ async def serve(
         for sock in admin_sockets:
             await web.SockSite(admin, sock).start()
         await listener.start()
-        keys = asyncio.create_task(_keep_keys_fresh(lambda: snapshot, logger))
-        running.callback(keys.cancel)
         signals = Signals()
         running.callback(signals.remove)
-        # What exists now stays; leaving it out of every collection keeps those short. Requests make no cycles of their own.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_EVERY)
-        keep_heap()
+        background = [_keep_keys_fresh(lambda: live.snapshot, logger), _reload_on_signal(signals, live)]
+        if watch_every_s is not None:
+            background.append(live.keep_watch(watch_every_s))
+        for work in background:
+            running.push_async_callback(_end, asyncio.create_task(work))
+        keep_memory()
         health.ready = True
-        _log_start(logger, snapshot)
+        _log_start(logger, live)
         await signals.first()
-        await _drain(health, listener, signals, config.drain, logger)
+        await _drain(health, listener, signals, live, logger)
     return 0
 
 
-async def _with_demo(config: schema.Config, running: AsyncExitStack) -> schema.Config:
-    """Start the built-in demo provider, if the file names it, and fill its addresses in."""
-    wanted = [
-        name
-        for name, one in config.providers.items()
-        if name == "demo" and one.base_url is None and one.anthropic_url is None
-    ]
-    if not wanted:
-        return config
-    # Imported only here: nobody who does not use it pays for it.
-    from proxy.dev import demo
+def _guards(logger: Logger) -> Callable[[schema.Config, Guards | None], Guards]:
+    changes = StateChanges(logger)
 
-    server = await demo.start()
-    running.push_async_callback(server.stop)
-    built_in = msgspec.structs.replace(
-        config.providers["demo"], base_url=server.base_url, anthropic_url=server.anthropic_url
-    )
-    return msgspec.structs.replace(config, providers={**config.providers, "demo": built_in})
+    def new(config: schema.Config, before: Guards | None) -> Guards:
+        return Guards(
+            config,
+            clock=time.monotonic,
+            rng=random.random,
+            listeners=(changes,),
+            uplink_changed=changes.uplink,
+            before=before,
+        )
+
+    return new
 
 
-async def _drain(health: Health, listener: Listener, signals: Signals, bound_s: float, logger: Logger) -> None:
-    """Let running answers finish, within `bound_s`; a second signal ends the wait."""
+async def _reload_on_signal(signals: Signals, live: Live) -> None:
+    while True:
+        await signals.hang_up()
+        await live.reload("signal")
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel `task` and see it end."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+class Demo:
+    """The built-in demo provider, started when a configuration first names it; `running` stops it."""
+
+    def __init__(self, running: AsyncExitStack) -> None:
+        self._running = running
+        self._server: DemoServer | None = None
+
+    async def fill(self, config: schema.Config) -> schema.Config:
+        """`config` with the addresses of ``demo``, if it names that and no addresses."""
+        written = config.providers.get("demo")
+        if written is None or written.base_url is not None or written.anthropic_url is not None:
+            return config
+        if self._server is None:
+            # Imported only here: nobody who does not use it pays for it.
+            from proxy.dev import demo
+
+            self._server = await demo.start()
+            self._running.push_async_callback(self._server.stop)
+        addresses = {"base_url": self._server.base_url, "anthropic_url": self._server.anthropic_url}
+        built_in = msgspec.structs.replace(written, **addresses)
+        return msgspec.structs.replace(config, providers={**config.providers, "demo": built_in})
+
+
+async def _drain(health: Health, listener: Listener, signals: Signals, live: Live, logger: Logger) -> None:
+    """Let running answers finish, within ``drain``; a second signal ends the wait."""
+    bound_s = live.config.drain
     health.draining = True
     listener.stop_accepting()
     logger.info("draining", active=health.active, bound_s=float(bound_s))
@@ -270,14 +246,15 @@ async def _drain(health: Health, listener: Listener, signals: Signals, bound_s: 
 
 
 class Signals:
-    """SIGTERM and SIGINT: the first asks to finish, a second to stop at once."""
+    """SIGTERM and SIGINT: the first asks to finish, a second to stop at once. SIGHUP: the configuration is to be read."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._first, self._second = asyncio.Event(), asyncio.Event()
+        self._first, self._second, self._hang_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._arrived)
+        self._loop.add_signal_handler(signal.SIGHUP, self._hang_up.set)
 
     def _arrived(self) -> None:
         self.count += 1
@@ -291,26 +268,28 @@ class Signals:
         """Wait for the second."""
         await self._second.wait()
 
+    async def hang_up(self) -> None:
+        """Wait for a SIGHUP. One that comes before the next wait is not lost; several are one."""
+        await self._hang_up.wait()
+        self._hang_up.clear()
+
     def remove(self) -> None:
-        """Give the signals back to the interpreter."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """Give the signals back to the interpreter. SIGHUP is ignored from here on: it asks for nothing that ends."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._loop.remove_signal_handler(number)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def _log_start(logger: Logger, snapshot: Snapshot) -> None:
-    config = snapshot.config
-    for name, provider in snapshot.providers.items():
-        if provider.ring is not None and provider.ring.missing:
-            logger.warning("keys_missing", provider=name, keys=len(provider.ring), missing=list(provider.ring.missing))
-    idle = not_yet_in_force(config)
-    if idle:
-        logger.warning("not_yet_in_force", keys=idle)
+def _log_start(logger: Logger, live: Live) -> None:
+    live.report()
+    config = live.config
     logger.info(
         "ready",
         listen=str(config.listen),
         admin=str(config.admin),
         providers=list(config.providers),
         routes=[route.name for route in config.routes],
+        hash=live.reloads.digest,
     )
 
 

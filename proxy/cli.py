@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from proxy import __version__
-from proxy.commands import check, serve
+
+COMMANDS = ("serve", "check", "explain", "replay", "schema", "dev", "run", "env", "tail", "doctor")
+"""Each is a module of ``proxy/commands``, in the order in which help lists them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit code."""
-    parser = argparse.ArgumentParser(
-        prog="fusebox", description="A sidecar for LLM traffic: change one base URL, keep your SDK."
-    )
-    parser.add_argument("--version", action="version", version=f"fusebox {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (serve, check):
-        command.add(commands)
-    chosen = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    chosen = parser(given[0] if given else None).parse_args(given)
     code: int = chosen.run(chosen)
     return code
+
+
+def parser(wanted: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the command line. With the name of a command only that one is loaded: nobody pays for the others."""
+    top = argparse.ArgumentParser(
+        prog="fusebox", description="A sidecar for LLM traffic: change one base URL, keep your SDK."
+    )
+    top.add_argument("--version", action="version", version=f"fusebox {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in (wanted,) if wanted in COMMANDS else COMMANDS:
+        import_module(f"proxy.commands.{name}").add(commands)
+    if wanted not in COMMANDS:
+        import_module("proxy.commands.completion").add(commands, top)
+    return top

@@ -95,6 +95,14 @@ class Look(Protocol):
     def complexity(self) -> str:
         """The class of the request: simple, standard, complex or creative."""
 
+    @property
+    def seen(self) -> Prompt | None:
+        """`prompt`, if somebody has asked for it; None: nobody has, and this does not look either."""
+
+    @property
+    def classed(self) -> str | None:
+        """`complexity`, if somebody has asked for it; None: nobody has, and this does not look either."""
+
 
 class Facts(msgspec.Struct, frozen=True):
     """What the policy may ask about a request (built by ``serve/intake``); header names are lower case.

@@ -450,13 +450,16 @@ class Upstream:
 
 
 class Fusebox:
-    """``python -m proxy serve`` with a configuration, and its log. The ports are chosen here."""
+    """``python -m proxy serve`` with a configuration, and its log. The ports are chosen here; `more`: arguments."""
 
-    def __init__(self, config: str, directory: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, config: str, directory: Path, environment: dict[str, str] | None = None, more: Sequence[str] = ()
+    ) -> None:
         self.port, self.admin_port = free_ports(2)
         self.config = directory / f"fusebox-{self.port}.yaml"
         self.config.write_text(f"listen: 127.0.0.1:{self.port}\nadmin: 127.0.0.1:{self.admin_port}\n{config}")
         self._environment = environment or {}
+        self._more = more
         self.lines: list[dict[str, Any]] = []
         self.raw_log = b""
         self.errors = b""
@@ -475,7 +478,7 @@ class Fusebox:
         """Start and wait until it is ready. Raises AssertionError with what it said when it ends before."""
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "proxy", "serve", "--config", str(self.config)),
+            *("-m", "proxy", "serve", "--config", str(self.config), *self._more),
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1", **self._environment},
             stdin=asyncio.subprocess.DEVNULL,

@@ -21,7 +21,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["serv"], ["serve"], ["serve", "--config"], ["check", "x"], ["serve", "--confg", "x"]]
+    "arguments", [[], ["serv"], ["serve"], ["serve", "--config"], ["check"], ["serve", "--confg", "x"]]
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """What is wrong goes to stderr with the usage, and the code is 2."""

@@ -37,6 +37,7 @@ LATE = {("commands", "app"), ("app", "dev")}
 PURE = [
     "errors.py",
     "exchange.py",
+    "config/diff.py",
     "config/schema.py",
     "config/parse.py",
     "config/presets.py",

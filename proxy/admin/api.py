@@ -6,14 +6,22 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from proxy.admin import breakers
+from proxy.admin import breakers, explain, metrics, reload, status
 from proxy.attempt.guards import Guards
 from proxy.observe.health import Health
 from proxy.observe.logs import Logger
+from proxy.serve.live import Live
+from proxy.serve.mirror import Mirror
 
 
-def application(health: Health, guards: Callable[[], Guards], logger: Logger) -> web.Application:
-    """The admin application. `guards`: those in force when it is asked."""
+def application(
+    health: Health,
+    guards: Callable[[], Guards],
+    logger: Logger,
+    live: Live | None = None,
+    mirror: Mirror | None = None,
+) -> web.Application:
+    """The admin application. `guards`: those in force when it is asked. `live`: None where there is only them to show."""
 
     async def livez(request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -27,4 +35,9 @@ def application(health: Health, guards: Callable[[], Guards], logger: Logger) ->
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     breakers.add_routes(app, guards, logger)
+    if live is not None:
+        reload.add_routes(app, live)
+        status.add_routes(app, health, live)
+        explain.add_routes(app, lambda: live.snapshot)
+        metrics.add_routes(app, health, live, mirror or Mirror())
     return app

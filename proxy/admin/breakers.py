@@ -1,7 +1,6 @@
 """``/api/breakers``: what the breakers and cool-downs know, and the few things that a person may do to them.
 
-Reading is free. Changing takes a caller on this machine, a Host that names it and a JSON body: a web page that is open
-in somebody's browser can send none of these together (another site's page cannot name the host, nor send JSON unasked).
+Reading is free; who may change something is told in ``admin/caller``.
 """
 
 from __future__ import annotations
@@ -9,14 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 import msgspec
-import orjson
 from aiohttp import web
 from msgspec import Meta
 
+from proxy.admin.caller import from_here, json_answer, refusal
 from proxy.attempt.breaker import Breaker
 from proxy.attempt.guards import Guard, Guards
 from proxy.observe.logs import Logger
@@ -40,7 +38,7 @@ def add_routes(app: web.Application, guards: Callable[[], Guards], logger: Logge
 
     async def read_all(request: web.Request) -> web.Response:
         now = guards()
-        return _json(
+        return json_answer(
             {
                 "breakers": [one for guard in now for one in _shown(guard)],
                 "cooldowns": [msgspec.to_builtins(one) for one in now.cooldowns.snapshot()],
@@ -50,23 +48,24 @@ def add_routes(app: web.Application, guards: Callable[[], Guards], logger: Logge
 
     async def read_one(request: web.Request) -> web.Response:
         guard = _named(guards(), request)
-        return _json(_of_provider(guards(), guard))
+        return json_answer(_of_provider(guards(), guard))
 
     async def order(request: web.Request) -> web.Response:
-        _from_here(request)
-        now = guards()
+        from_here(request)
+        sent = await request.read()
+        now = guards()  # not before: a reload may have come meanwhile
         guard = _named(now, request)
         try:
-            wanted = msgspec.json.decode(await request.read(), type=Order)
+            wanted = msgspec.json.decode(sent, type=Order)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _refusal(400, f'not understood: {error}; send {{"action": "reset"}} or the like') from None
+            raise refusal(400, f'not understood: {error}; send {{"action": "reset"}} or the like') from None
         _carry_out(wanted, _meant(guard, wanted.model))
         if wanted.action == "reset":
             now.cooldowns.forget(guard.name)
         logger.warning(
             "breaker_order", provider=guard.name, model=wanted.model, action=wanted.action, for_s=wanted.for_s
         )
-        return _json(_of_provider(now, guard))
+        return json_answer(_of_provider(now, guard))
 
     app.router.add_get("/api/breakers", read_all)
     app.router.add_get("/api/breakers/{provider}", read_one)
@@ -79,7 +78,7 @@ def _meant(guard: Guard, model: str | None) -> list[Breaker]:
         return list(guard.breakers())
     breaker = guard.breaker(model)
     if breaker is guard.breaker(None):
-        raise _refusal(409, f"{guard.name} has one breaker for all its models (breaker.scope): leave `model` out")
+        raise refusal(409, f"{guard.name} has one breaker for all its models (breaker.scope): leave `model` out")
     return [breaker]
 
 
@@ -91,7 +90,7 @@ def _carry_out(wanted: Order, breakers: list[Breaker]) -> None:
         case "release":
             released = [breaker.release() for breaker in breakers]
             if not any(released):
-                raise _refusal(409, f"the breaker of {breakers[0].label} is not forced open")
+                raise refusal(409, f"the breaker of {breakers[0].label} is not forced open")
         case "disable":
             for breaker in breakers:
                 breaker.disable()
@@ -128,40 +127,5 @@ def _named(guards: Guards, request: web.Request) -> Guard:
     name = request.match_info["provider"]
     guard = guards.get(name)
     if guard is None:
-        raise _refusal(404, f"no provider {name!r}: there are {', '.join(one.name for one in guards)}")
+        raise refusal(404, f"no provider {name!r}: there are {', '.join(one.name for one in guards)}")
     return guard
-
-
-def _from_here(request: web.Request) -> None:
-    """Raises 403 or 415 for a request that may not change anything."""
-    if not _is_loopback(request.remote or "") or not _is_loopback(_host(request.host)):
-        raise _refusal(403, "only callers on this machine may change a breaker (kubectl port-forward makes you one)")
-    origin = request.headers.get("Origin")
-    if origin is not None and not _is_loopback(_host(origin.partition("://")[2])):
-        raise _refusal(403, "a browser sent this for a page of another host")
-    if request.content_type != "application/json":
-        raise _refusal(415, "send the order as application/json")
-
-
-def _host(authority: str) -> str:
-    """The host of HOST or HOST:PORT; one of IPv6 without its brackets."""
-    if authority.startswith("["):
-        return authority[1:].partition("]")[0]
-    return authority.partition(":")[0]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _json(value: Any, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
-
-
-def _refusal(status: int, text: str) -> web.HTTPException:
-    kinds = {400: web.HTTPBadRequest, 403: web.HTTPForbidden, 404: web.HTTPNotFound, 409: web.HTTPConflict}
-    kind = kinds.get(status, web.HTTPUnsupportedMediaType)
-    return kind(text=orjson.dumps({"error": text}).decode(), content_type="application/json")

@@ -253,7 +253,7 @@ class Breaker(CircuitBreaker):
         self._refused = 0
         self._last_failure: str | None = None
         self._not_before_s = 0.0
-        self._next_early_s = 0.0
+        self.next_early_s = 0.0
         self._why: Why | None = None
         self._changed_at_s = clock()
         store = _Storage(self.window, clock)
@@ -285,10 +285,10 @@ class Breaker(CircuitBreaker):
         state, now_s = self._state, self.clock()
         if state.kind != "open" or self.held or now_s >= self.open_until_s:
             return self.acquire()
-        if now_s < self._next_early_s:
+        if now_s < self.next_early_s:
             self._refused += 1
-            raise BreakerOpen(self.label, "open", self._next_early_s - now_s)
-        self._next_early_s = now_s + EARLY_EVERY_S
+            raise BreakerOpen(self.label, "open", self.next_early_s - now_s)
+        self.next_early_s = now_s + EARLY_EVERY_S
         return Permit(state)
 
     def peek(self) -> float:

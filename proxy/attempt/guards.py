@@ -67,10 +67,25 @@ class Guard:
         self._of_model.move_to_end(model)
         return known
 
+    def standing(self, model: str | None) -> Breaker | None:
+        """As `breaker`, but makes and moves nothing; None: a new one would be made, and let everything through."""
+        if not self._per_target or model is None:
+            return self._whole
+        # Held open as a whole it is for the models, too, that nobody has asked for.
+        return self._of_model.get(model) or (self._whole if self._whole.held else None)
+
     def breakers(self) -> Iterator[Breaker]:
         """All that have been asked for, the provider's own first."""
         yield self._whole
         yield from self._of_model.values()
+
+    def obey(self, before: Guard) -> None:
+        """What somebody has ordered by hand of the provider's breaker before stands until somebody takes it back."""
+        old, new = before._whole, self._whole
+        if old.held and old.open_until_s > self._clock():
+            new.force_open(old.open_until_s - self._clock())
+        elif old.mode == "disabled" != old.settings.mode:
+            new.disable()
 
     def retries(self, model: str | None, share: float) -> RetryBudget:
         """The retry budget of one target; `model` as the policy names it, so their number is the policy's."""
@@ -124,6 +139,7 @@ class Guards:
             guard = known or Guard(name, config.breaker, clock=clock, rng=rng, listeners=listeners)
             if known is None and before is not None and name in before.of:
                 guard.places = before.of[name].places  # requests under way are under way at the new one, too
+                guard.obey(before.of[name])
             guard.places.limit = provider.max_concurrency
             self._same[name], self.of[name] = same, guard
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 from proxy.commands.parts import BAD_CONFIG, PROBLEMS, Commands
+from proxy.commands.teaching import Teaching
 from proxy.config.problems import ConfigError
-from proxy.config.store import load
+from proxy.config.store import load_document
+from proxy.config.units import Seconds
+
+LOOK_MIN_S = 0.01
+"""The shortest time between two looks at the file: they take 0.2 ms."""
 
 
 def add(commands: Commands) -> None:
@@ -19,10 +24,22 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "serve",
         help="run the proxy with a configuration file",
-        description="Run the proxy. SIGTERM or Ctrl-C lets running answers finish; a second one stops at once.",
+        description="Run the proxy. SIGTERM or Ctrl-C lets running answers finish; a second one stops at once. A changed"
+        " file is taken up while it runs, if it is good.",
+        epilog="examples:\n"
+        "  fusebox serve --config config.yaml\n"
+        "  fusebox serve --config config.yaml --watch off     taken up anew only at SIGHUP and /api/reload",
+        formatter_class=Teaching,
     )
     parser.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="the YAML file; see config.yaml for all it may hold"
+    )
+    parser.add_argument(
+        "--watch",
+        type=_interval,
+        default="1s",
+        metavar="TIME",
+        help="how often the file is looked at for changes (1s; off: only at SIGHUP and /api/reload)",
     )
     parser.set_defaults(run=run)
 
@@ -31,15 +48,16 @@ def run(chosen: Namespace) -> int:
     """Serve until a signal ends it; 64 when the file is bad, 1 when an address is taken."""
     path: Path = chosen.config
     try:
-        config = load(path)
+        document = load_document(path)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return BAD_CONFIG
     # Imported after the file was found to be good: a mistake in it is reported in a tenth of a second.
-    from proxy.app import CannotStart, serve
+    from proxy.app import serve
+    from proxy.serve.build import CannotStart
 
     try:
-        return _run(serve(config))
+        return run_serving(serve(document, watch_every_s=chosen.watch))
     except CannotStart as error:
         print(f"fusebox: {error}", file=sys.stderr)
         return BAD_CONFIG
@@ -51,7 +69,21 @@ def run(chosen: Namespace) -> int:
         return PROBLEMS
 
 
-def _run(serving: Coroutine[Any, Any, int]) -> int:
+def _interval(text: str) -> float | None:
+    """Seconds, or None for ``off``. Raises ArgumentTypeError."""
+    if text == "off":
+        return None
+    try:
+        every_s = Seconds.parse(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+    if every_s < LOOK_MIN_S:
+        raise ArgumentTypeError(f"{text} is too often: write {LOOK_MIN_S * 1000:g}ms or more, or off")
+    return every_s
+
+
+def run_serving(serving: Coroutine[Any, Any, int]) -> int:
+    """Run `serving` to its end, on the fastest event loop there is."""
     try:
         import uvloop
     except ImportError:  # no uvloop for this platform: asyncio's own loop is slower, not different

@@ -31,6 +31,7 @@ _TAG = "tag:yaml.org,2002:"
 _SCALAR_TAGS = frozenset({"str", "int", "float", "bool", "null"})
 # The complement of what YAML allows (section 5.1), lone surrogates included.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_WIDE_INDENT = re.compile("^[ \t]*\xa0", re.MULTILINE)
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 
@@ -86,6 +87,11 @@ def read_nodes(text: str) -> tuple[Node | None, list[Problem]]:
         index = forbidden.start() + text.startswith("\ufeff")
         message = f"character U+{ord(text[index]):04X} is not allowed in YAML"
         raise Unreadable(Problem(*_place_of(text, index), "", message, "remove it, or escape it in double quotes"))
+    wide = _WIDE_INDENT.search(text)
+    if wide is not None:
+        # Copied from a web page or a chat. To YAML it is part of the key behind it, which leads to errors that say nothing.
+        message = "a no-break space (U+00A0) in the indentation"
+        raise Unreadable(Problem(*_place_of(text, wide.end() - 1), "", message, "indent with ordinary spaces"))
     builder = _Builder(text)
     return builder.build(), builder.problems
 
@@ -143,9 +149,8 @@ class _Builder:
     def _alias(self, name: str, place: Place) -> None:
         target = self.anchors.get(name)
         if target is None:
-            self._stop(
-                place, f"no anchor &{shown(name)[1:-1]} stands before this alias", "define it above, or quote the *"
-            )
+            said = f"an alias to YAML, as it begins with *, but no anchor &{shown(name)[1:-1]} stands before it"
+            self._stop(place, said, "put text that begins with * in quotes, or define the anchor above")
         elif any(one is target for one in self.open):
             self._stop(place, "this alias stands inside the value it repeats", "write the value out")
         else:
@@ -215,11 +220,16 @@ _SYNTAX: tuple[tuple[str, str, str], ...] = (
         "a character that cannot begin a value",
         "put the value in quotes; indent with spaces, not tabs",
     ),
+    (
+        "expected alphabetic or numeric character",
+        "an alias or anchor without a name, to YAML",
+        'put text that begins with * or & in quotes, as in "*"',
+    ),
     ("tab character", "a tab in the indentation", "indent with spaces"),
     (
         "mapping values are not allowed",
         "a colon where no key can be",
-        "put text that holds ': ' in quotes; check the indentation",
+        "indent it as the keys beside it; or put text that holds ': ' in quotes",
     ),
     (
         "block sequence entries are not allowed",
@@ -251,7 +261,7 @@ _SYNTAX: tuple[tuple[str, str, str], ...] = (
         "write \\\\ for a backslash, or use single quotes",
     ),
     ("expected <document start>", "text after the end of the document", "remove the ... line"),
-    ("expected ':'", "a key without a colon", "write key: value"),
+    ("expected ':'", "a key without a colon", "write key: value, or take the line out"),
 )
 
 
@@ -261,11 +271,32 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     unknown = (f"not YAML ({said.splitlines()[0]})", "check the quotes and the indentation")
     message, hint = next(((ours, hint) for part, ours, hint in _SYNTAX if part in said), unknown)
-    if "never closed" in message or "not closed" in message:
+    if "never closed" in message or "not closed" in message or "without a colon" in message:
         mark = error.context_mark or mark
     place = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+    place, message, hint = _recognized(text, place, said) or (place, message, hint)
     # libyaml ends a text that has no last line break with one of its own, and may point behind that.
     return Problem(*min(place, _place_of(text, len(text))), "", message, hint)
+
+
+def _recognized(text: str, place: Place, said: str) -> tuple[Place, str, str] | None:
+    """What a look at the text itself says of the mistake: where it is, what, and what to do."""
+    lines = _LINE_BREAK.split(text)
+    for number, line in enumerate(lines, 1):
+        if line.startswith(("<<<<<<< ", ">>>>>>> ")):
+            hint = "keep one side, and take out the lines that begin with <<<<<<<, ======= and >>>>>>>"
+            return (number, 1), "a merge conflict that was not resolved", hint
+    line = lines[place[0] - 1] if place[0] <= len(lines) else ""
+    at = line[place[1] - 1 : place[1]]
+    if at == "\t" or line[: place[1]].lstrip(" ").startswith("\t"):
+        return place, "a tab where YAML wants spaces", "indent with spaces"
+    if at in ("}", "]") and any(part in said for part in ("expected key", "<block end>", "<document start>")):
+        return place, f"this {at} closes nothing", "take it out, or open it before"
+    above = lines[place[0] - 2] if place[0] > 1 else ""
+    unspaced = re.match(r"\s*(- )?[\w-]+:(?=[^\s:/])", above)
+    if "mapping values" in said and unspaced is not None and ": " not in above:
+        return (place[0] - 1, unspaced.end()), "no space behind this colon", "write key: value"
+    return None
 
 
 def entries(node: Mapping, walk: Callable[[Node], None], depth: int = 0) -> Iterator[tuple[Node, Node, bool]]:

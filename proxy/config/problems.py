@@ -10,10 +10,15 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
+from typing import Literal
 
 Path = tuple[str | int, ...]
 """The way from the root of the file to a value: mapping keys and list indexes."""
+
+Severity = Literal["error", "warning"]
+"""An error makes the file unusable. A warning is about a file that works, though hardly as it was meant."""
 
 _LONGEST_SHOWN = 60
 _MOST_KNOWN = 50
@@ -42,38 +47,72 @@ class BadValue(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in the file. `line` and `column` count from 1; `path` is empty for the file as a whole."""
+    """One thing wrong in a file. `line` and `column` count from 1; `path` is empty for the file as a whole.
+
+    `file`: the name of the file it stands in; empty until that is known, then never.
+    """
 
     line: int
     column: int
     path: str
     message: str
     hint: str | None = None
+    severity: Severity = "error"
+    file: str = ""
 
     def __str__(self) -> str:
-        return f"{self.line}:{self.column}: {self._where()}{self.message}{f'; {self.hint}' if self.hint else ''}"
+        return f"{self.line}:{self.column}: {self._kind()}{self._where()}{self.message}{f'; {self.hint}' if self.hint else ''}"
 
     def sentence(self) -> str:
-        """The same as sentences for people: ``line:column: path: what is wrong. What to do.``"""
-        said = f"{self.line}:{self.column}: {self._where()}{self.message}."
+        """The same as sentences for people: ``line:column: path: what is wrong. What to do.``
+
+        A warning has ``warning:`` behind its place.
+        """
+        return f"{self.line}:{self.column}: {self._kind()}{self.told()}"
+
+    def told(self) -> str:
+        """The same without its place and severity."""
+        said = f"{self._where()}{self.message}."
         if not self.hint:
             return said
         return f"{said} {self.hint[0].upper()}{self.hint[1:]}{'' if self.hint.endswith(('.', '?')) else '.'}"
+
+    def _kind(self) -> str:
+        return "" if self.severity == "error" else f"{self.severity}: "
 
     def _where(self) -> str:
         return f"{self.path}: " if self.path else ""
 
 
-class ConfigError(ValueError):
-    """The file called `source` cannot be used. `problems` holds all that is wrong in it, in the order of the file."""
+def in_order(problems: Iterable[Problem], source: str) -> tuple[Problem, ...]:
+    """`problems` in the order of reading: those of the file `source` first, then file by file as they first appear.
 
-    def __init__(self, problems: Sequence[Problem], source: str) -> None:
-        self.problems = tuple(sorted(problems, key=lambda one: (one.line, one.column)))
+    Those that name no file stand in `source`.
+    """
+    named = [one if one.file else replace(one, file=source) for one in problems]
+    files = {file: number for number, file in enumerate(dict.fromkeys([source, *(one.file for one in named)]))}
+    return tuple(sorted(named, key=lambda one: (files[one.file], one.line, one.column)))
+
+
+class ConfigError(ValueError):
+    """The file called `source` cannot be used. `problems` holds all that is wrong in it and in the files it includes,
+    in the order of reading; warnings too, but never these alone.
+
+    When it was read from the disk, `files` are those it comes from and `digest` is as in `Document`: once one of them
+    has changed it is worth another try.
+    """
+
+    def __init__(
+        self, problems: Sequence[Problem], source: str, *, files: Sequence[FilePath] = (), digest: str = ""
+    ) -> None:
+        self.problems = in_order(problems, source)
         self.source = source
+        self.files = tuple(files)
+        self.digest = digest
         super().__init__(self.problems, source)
 
     def __str__(self) -> str:
-        return "\n".join(f"{self.source}:{problem.sentence()}" for problem in self.problems)
+        return "\n".join(f"{problem.file}:{problem.sentence()}" for problem in self.problems)
 
 
 def looks_secret(text: str) -> bool:

@@ -13,9 +13,23 @@ from msgspec import NODEFAULT
 
 from proxy.config import syntax
 from proxy.config.nodes import MAX_NODES, Mapping, Node, Place, Scalar, Sequence, Unreadable, entries
-from proxy.config.problems import BadValue, Path, Problem, did_you_mean, render, shown
+from proxy.config.problems import BadValue, Path, Problem, Severity, did_you_mean, looks_secret, render, shown
 from proxy.config.scalars import Asked, number_of, text_of, truth_of, what, word_of
-from proxy.config.schema import CLIENT_KEYS, Config, Hedge, Keys, KeySource, Match, Provider, Route, Step
+from proxy.config.schema import (
+    CLIENT_KEYS,
+    Config,
+    Hedge,
+    Included,
+    Keys,
+    KeySource,
+    Match,
+    Mirror,
+    Price,
+    Provider,
+    Route,
+    Step,
+    TokenRange,
+)
 from proxy.exchange import Target
 
 KEYS_HINT = "write where each key comes from: keys: [{env: NAME}] or [{file: PATH}]; or keys: none, or keys: client"
@@ -25,7 +39,16 @@ EXAMPLES = {
     (Route, "name"): "give the route a name; it stands in logs and headers",
     (Route, "match"): 'write "match: {}" to take every request, or "match: {model: gpt-5*}" for some',
     (Route, "to"): 'write the chain of targets, as in "to: [openai/gpt-5.4, anthropic]"',
+    (Mirror, "to"): 'write where the copies go, as in "mirror: {to: deepseek/deepseek-chat, percent: 5}"',
     (Hedge, "after"): 'write how long a first event may take, as in "hedge: {after: 2s}"',
+}
+SHAPES = {
+    Config: 'begin the file with "providers:" and "routes:"; config.yaml shows every key',
+    Included: 'begin the file with "providers:", "models:" or "routes:"',
+    Match: EXAMPLES[Route, "match"],
+    Price: "write USD per million tokens, as in {input: 2.50, output: 15.00}",
+    TokenRange: "write {over: 200000} or {up_to: 8000}",
+    Mirror: "write {to: provider/model, percent: 10}",
 }
 # Names that people know from other tools, and what is written here instead.
 _KEY_ITSELF = frozenset({"api_key", "apikey", "api_keys", "key", "token", "api-key"})
@@ -47,22 +70,31 @@ _KEY_SOURCE = types.type_info(KeySource)
 
 
 class Reader:
-    """One pass over one tree. Afterwards: `problems`, and by path the `places` of all values and the `blanks`."""
+    """One pass over the tree of `file`. Afterwards: `problems`, and by path the `places` of all values and the `blanks`."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: str = "") -> None:
+        self.file = file
         self.problems: list[Problem] = []
         self.places: dict[Path, Place] = {}
         self.blanks: set[Path] = set()
         self._around_blanks: set[Path] = set()
         self._walked = 0
 
-    def report(self, path: Path, message: str, hint: str | None = None, *, place: Place | None = None) -> None:
+    def report(
+        self,
+        path: Path,
+        message: str,
+        hint: str | None = None,
+        *,
+        place: Place | None = None,
+        severity: Severity = "error",
+    ) -> None:
         """Notes a problem at `place`, else where `path` or the nearest value around it stands."""
         line, column = place or self.place_of(path)
         if len(self.problems) == MAX_PROBLEMS:
             said = f"there are more than {MAX_PROBLEMS} problems; those after this one in reading order are left out"
-            raise Unreadable(Problem(line, column, "", said))
-        self.problems.append(Problem(line, column, render(path), message, hint))
+            raise Unreadable(Problem(line, column, "", said, file=self.file))
+        self.problems.append(Problem(line, column, render(path), message, hint, severity, self.file))
 
     def leave_blank(self, path: Path) -> None:
         """Remembers that nothing can be said of `path`."""
@@ -86,6 +118,10 @@ class Reader:
         self._walk(node)
         self.places[path] = place
         try:
+            if _is_template(node):
+                raise BadValue(
+                    "{{ ... }}: a template that was not filled in", "render the file before Fusebox reads it"
+                )
             return self._read(kind, node, path, Asked())
         except BadValue as error:
             self.report(path, error.what, error.hint)
@@ -97,7 +133,7 @@ class Reader:
         self._walked += 1
         if self._walked > MAX_NODES:
             message = f"aliases blow this file up to more than {MAX_NODES} values"
-            raise Unreadable(Problem(*node.place, "", message, "repeat less by alias"))
+            raise Unreadable(Problem(*node.place, "", message, "repeat less by alias", file=self.file))
 
     def _read(self, kind: types.Type, node: Node, path: Path, asked: Asked) -> Any:
         """The value of `node` as `kind`. Raises BadValue when the node itself is wrong; notes what is wrong in it."""
@@ -140,40 +176,55 @@ class Reader:
             return kind.cls()
         if not isinstance(node, Mapping):
             hint = f"write {{{next(iter(fields))}: ...}}, or key: value pairs on lines of their own"
-            hint = EXAMPLES[Route, "match"] if kind.cls is Match else hint
-            raise BadValue(f"a mapping is wanted here, not {what(node)}", hint)
+            raise BadValue(f"a mapping is wanted here, not {what(node)}", SHAPES.get(kind.cls, hint))
         values = {}
+        meant = set()
         for key, child, place in self._pairs(node, path):
             if key in fields:
                 values[fields[key].name] = self.read(fields[key].type, child, (*path, key), _best_place(child, place))
             else:
-                self._unknown(kind.cls, key, list(fields), path, place)
+                meant.add(self._unknown(kind.cls, key, list(fields), path, place))
         for name, one in fields.items():
             if one.required and one.name not in values:
-                self.report((*path, name), f"`{name}` is missing", EXAMPLES.get((kind.cls, name)))
+                if f"did you mean {name}?" not in meant:
+                    self.report((*path, name), f"`{name}` is missing", EXAMPLES.get((kind.cls, name)))
                 self.leave_blank((*path, name))
                 values[one.name] = _blank(one.type)
         return kind.cls(**values)
 
-    def _unknown(self, cls: type, key: str, known: list[str], path: Path, place: Place) -> None:
+    def _unknown(self, cls: type, key: str, known: list[str], path: Path, place: Place) -> str | None:
+        """Notes a key that there is not, and returns the hint that was given."""
         hint = did_you_mean(key, known)
         if cls in (Provider, KeySource) and key.lower() in _KEY_ITSELF:
             hint = f"a key itself is never written in this file; {KEYS_HINT}"
+        elif cls is Included and key == "include":
+            hint = "an included file includes no other; name that one in the file that includes this one"
+        elif cls is Included and key in Config.__struct_fields__:
+            hint = "an included file holds providers, models and routes; write this in the file that includes it"
         elif _CALLED_HERE.get(key.lower()) in known:
-            hint = f"it is called {_CALLED_HERE[key.lower()]} here"
+            hint = f"it is called `{_CALLED_HERE[key.lower()]}` here"
+            if key.lower().startswith("fallback"):
+                hint = "write the fallbacks into `to`, in their order, after the target that they stand in for"
         self.report((*path, key), "unknown key", hint, place=place)
         self.leave_blank((*path, key))
+        return hint
 
     def _dict(self, kind: types.DictType, node: Node, path: Path) -> Any:
-        of_text = _is_text(kind.value_type)
+        of_text = is_text(kind.value_type)
         if isinstance(node, Scalar) and node.tag == "null" and not of_text:
             return {}
         if not isinstance(node, Mapping):
-            raise BadValue(f"a mapping is wanted here, not {what(node)}", "write name: value pairs below it")
+            example = EXAMPLES.get((Config, str(path[-1]))) if len(path) == 1 else None
+            raise BadValue(f"a mapping is wanted here, not {what(node)}", example or "write name: value pairs below it")
         if of_text and not node.pairs:
             raise BadValue("an empty mapping", "name at least one, or leave this key out")
         values: dict[str, Any] = {}
         for key, child, place in self._pairs(node, path):
+            if self._misplaced(kind, key, child):
+                said = f"`{key}` stands where the name of one of these {path[-1]} is wanted"
+                self.report((*path, key), said, "indent it more, so that it stands below the name", place=place)
+                self.leave_blank((*path, key))
+                continue
             name = self.read(kind.key_type, Scalar(place, key, "str"), (*path, key), place)
             value = self.read(kind.value_type, child, (*path, key), _best_place(child, place))
             if name in values:
@@ -183,8 +234,15 @@ class Reader:
             values[name or key] = value
         return values
 
+    def _misplaced(self, kind: types.DictType, key: str, child: Node) -> bool:
+        """Whether a key of a value in this mapping has slipped out of it, to where names are wanted."""
+        inner = kind.value_type
+        if not isinstance(inner, types.StructType) or isinstance(child, Mapping):
+            return False
+        return any(key == one.encode_name for one in inner.fields)
+
     def _list(self, kind: types.VarTupleType, node: Node, path: Path) -> Any:
-        of_text = _is_text(kind.item_type)
+        of_text = is_text(kind.item_type)
         if isinstance(node, Scalar):
             if of_text:
                 return (self._read(kind.item_type, node, path, Asked()),)
@@ -192,6 +250,10 @@ class Reader:
                 return ()
         if not isinstance(node, Sequence):
             hint = "write it in brackets, [a, b], or one a line, each after a dash"
+            if isinstance(node, Scalar) and not looks_secret(node.text) and len(node.text) < 40:
+                hint = f"put it in brackets: [{node.text}]"
+            elif isinstance(kind.item_type, types.StructType) and isinstance(node, Mapping):
+                hint = f"begin each one with a dash, as in - {kind.item_type.fields[0].encode_name}: ..."
             raise BadValue(f"a list is wanted here, not {what(node)}", hint)
         if of_text and not node.items:
             raise BadValue("an empty list", "name at least one, or leave this key out")
@@ -254,13 +316,27 @@ class Reader:
             raise BadValue("a weighted step without a target", "write {provider/model: 95, other/model: 5}")
         choices: list[tuple[Target, float]] = []
         for key, child, place in self._pairs(node, path):
+            if isinstance(child, Scalar) and child.text == "0":
+                said = "a weight of 0 sends nothing here"
+                self.report((*path, key), said, "write a number above 0, or take this target out", place=child.place)
+                self.leave_blank((*path, key))
+                continue
             weight = self.read(_WEIGHT, child, (*path, key), _best_place(child, place))
             self.places[(*path, key)] = place  # what is still said of this path is about the target
             try:
                 choices.append((text_of(Scalar(place, key, "str"), Asked(syntax.target)), weight))
             except BadValue as error:
                 self.report((*path, key), error.what, error.hint, place=place)
+                self.leave_blank((*path, key))
         return Step(tuple(choices))
+
+
+def _is_template(node: Node) -> bool:
+    """True for ``{{ ... }}`` outside quotes, which YAML takes for a mapping whose key is a mapping."""
+    line, column = node.place
+    return isinstance(node, Mapping) and any(
+        isinstance(key, Mapping) and key.place == (line, column + 1) for key, _ in node.pairs
+    )
 
 
 def _best_place(node: Node, key: Place) -> Place:
@@ -268,11 +344,11 @@ def _best_place(node: Node, key: Place) -> Place:
     return node.place if isinstance(node, Scalar) and not node.empty else key
 
 
-def _is_text(kind: types.Type) -> bool:
+def is_text(kind: types.Type) -> bool:
     """True for text and lists of it: written empty, these would make a match take more than was meant."""
     match kind:
         case types.Metadata(type=inner) | types.VarTupleType(item_type=inner):
-            return _is_text(inner)
+            return is_text(inner)
     return isinstance(kind, types.StrType | types.LiteralType)
 
 

@@ -1,50 +1,48 @@
 """What must hold between the parts of a configuration: names that are declared, addresses that differ, routes that fit.
 
-Each rule notes its problems with the `Reader` that read the file, and leaves alone what was left blank there.
+Each rule notes its problems with the `Whole` that was read, and leaves alone what was left blank there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
 
 import msgspec
 
-from proxy.config import syntax
+from proxy.config import chains, reachable, syntax
+from proxy.config.chains import declared
+from proxy.config.covers import any_covers
 from proxy.config.presets import PRESETS
 from proxy.config.problems import BadValue, Path, did_you_mean, shown
-from proxy.config.reader import EXAMPLES, Reader
-from proxy.config.schema import Config, Listen, Match, Provider, Route
+from proxy.config.reader import EXAMPLES
+from proxy.config.schema import Config, Listen, Provider
+from proxy.config.whole import Whole
 from proxy.exchange import Target
 
-_EVERY_PATH = frozenset({"*", "**", "/*", "/**"})
 
-
-def check(config: Config, reader: Reader) -> None:
+def check(config: Config, whole: Whole) -> None:
     """Notes every broken rule. The providers of `config` are resolved."""
-    _addresses(config, reader)
-    _positive(config, reader)
-    _present(config, reader)
+    _addresses(config, whole)
+    _positive(config, whole)
+    _present(config, whole)
     for name, provider in config.providers.items():
-        _provider(name, provider, reader)
-    _models(config, reader)
-    _names(config, reader)
+        _provider(name, provider, whole)
+    _models(config, whole)
+    _names(config, whole)
+    _complexity(config, whole)
     for index, route in enumerate(config.routes):
-        _chain(index, route, config, reader)
-        _credentials(index, route, config, reader)
-        _hedge(index, route, reader)
-    _reachable(config, reader)
+        chains.check(index, route, config, whole)
+    reachable.check(config, whole)
 
 
-def _addresses(config: Config, reader: Reader) -> None:
+def _addresses(config: Config, whole: Whole) -> None:
     """`listen` and `admin` are two sockets. Port 0 is a free port each time."""
     data, admin = config.listen, config.admin
-    if not reader.sound(("listen",)) or not reader.sound(("admin",)) or data.port != admin.port or data.port == 0:
+    if not whole.sound(("listen",)) or not whole.sound(("admin",)) or data.port != admin.port or data.port == 0:
         return
     if _overlap(data, admin):
-        path: Path = ("admin",) if ("admin",) in reader.places else ("listen",)
-        reader.report(
-            path, f"listen ({data}) and admin ({admin}) are the same address", "give one of them another port"
-        )
+        path: Path = ("admin",) if whole.written(("admin",)) else ("listen",)
+        whole.report(path, f"listen ({data}) and admin ({admin}) are the same address", "give one of them another port")
 
 
 def _overlap(one: Listen, other: Listen) -> bool:
@@ -55,7 +53,7 @@ def _overlap(one: Listen, other: Listen) -> bool:
     return not {host.lower() for host in one.hosts}.isdisjoint(host.lower() for host in other.hosts)
 
 
-def _positive(config: Config, reader: Reader) -> None:
+def _positive(config: Config, whole: Whole) -> None:
     """Durations and sizes that mean nothing at zero. `retry.max_wait` and `drain` do: no wait."""
     groups: list[tuple[Path, msgspec.Struct]] = [(("timeouts",), config.timeouts), (("limits",), config.limits)]
     groups += [(("routes", index, "timeouts"), route.timeouts) for index, route in enumerate(config.routes)]
@@ -69,22 +67,22 @@ def _positive(config: Config, reader: Reader) -> None:
         if route.hedge is not None
     ]
     for path, value in values:
-        if value is not None and value <= 0 and reader.sound(path):
-            reader.report(path, "must be above 0", "write a longer time" if "limits" not in path else "write a size")
+        if value is not None and value <= 0 and whole.sound(path):
+            whole.report(path, "must be above 0", "write a longer time" if "limits" not in path else "write a size")
 
 
-def _present(config: Config, reader: Reader) -> None:
-    if not config.providers and reader.sound(("providers",)):
-        reader.report(("providers",), "no provider is declared", EXAMPLES[Config, "providers"])
-    if not config.routes and reader.sound(("routes",)):
-        reader.report(("routes",), "no route is written", EXAMPLES[Config, "routes"])
+def _present(config: Config, whole: Whole) -> None:
+    if not config.providers and whole.sound(("providers",)):
+        whole.report(("providers",), "no provider is declared", EXAMPLES[Config, "providers"])
+    if not config.routes and whole.sound(("routes",)):
+        whole.report(("routes",), "no route is written", EXAMPLES[Config, "routes"])
 
 
-def _provider(name: str, provider: Provider, reader: Reader) -> None:
+def _provider(name: str, provider: Provider, whole: Whole) -> None:
     """A provider needs an address, its own or its preset's; or one that the running process fills in."""
     path: Path = ("providers", name)
     preset = PRESETS.get(name)
-    if provider.base_url or provider.anthropic_url or not reader.sound(path):
+    if provider.base_url or provider.anthropic_url or not whole.sound(path):
         return
     if preset is None:
         hint = "write base_url (OpenAI format) or anthropic_url"
@@ -92,117 +90,74 @@ def _provider(name: str, provider: Provider, reader: Reader) -> None:
         hint = (
             f"{meant} Or {hint}" if meant.startswith("did you mean") else f"{hint}; names that need neither: {_known()}"
         )
-        reader.report(path, "this provider has no address, and no preset has its name", hint)
+        whole.report(path, "this provider has no address, and no preset has its name", hint)
     elif preset.address == "user":
         hint = (preset.note or "write base_url (OpenAI format) or anthropic_url").rstrip(".")
-        reader.report(path, "this provider's address differs from user to user and is not written", hint)
+        whole.report(path, "this provider's address differs from user to user and is not written", hint)
 
 
 def _known() -> str:
     return ", ".join(name for name, preset in PRESETS.items() if preset.address == "fixed")
 
 
-def _models(config: Config, reader: Reader) -> None:
+def _models(config: Config, whole: Whole) -> None:
     """Every key of `models` is a target with a model, at a declared provider."""
     for name in config.models:
         path: Path = ("models", name)
         try:
             target = syntax.target(name)
         except BadValue as error:
-            reader.report(path, error.what, error.hint)
+            whole.report(path, error.what, error.hint)
             continue
         if target.model is None:
-            reader.report(path, f"{shown(name)} names no model", "write provider/model, as in openai/gpt-5.4")
+            whole.report(path, f"{shown(name)} names no model", "write provider/model, as in openai/gpt-5.4")
         else:
-            _declared(target, path, config, reader)
+            declared(target, path, config, whole)
+            _used(target, path, config, whole)
 
 
-def _declared(target: Target, path: Path, config: Config, reader: Reader) -> None:
-    name = target.provider
-    if name in config.providers or not config.providers or ("providers",) in reader.blanks:
+def _used(target: Target, path: Path, config: Config, whole: Whole) -> None:
+    """What is declared of a model that no route leads to is most likely declared under a wrong name.
+
+    A file that is included may hold the facts of all models for several configurations, so there it says nothing.
+    """
+    if not whole.in_main(path) or not whole.sound(("routes",)) or target.provider not in config.providers:
         return
-    preset = PRESETS.get(name)
-    if preset is not None:
-        keys = f"{{keys: [{{env: {preset.env[0]}}}]}}" if preset.env else "{}"
-        hint = f"declare it under providers: {name}: {keys}"
-    else:
-        hint = did_you_mean(name, config.providers) or "declare it under providers"
-    reader.report(path, f"provider {shown(name)} is not declared", hint)
+    assert target.model is not None
+    asked: list[str] = []
+    for route in config.routes:
+        steps = [*route.to, *([route.mirror.to] if route.mirror is not None else [])]
+        for other in (other for step in steps for other, _ in step.choices):
+            # A target without a model keeps the client's, which is whatever the route's match lets through.
+            kept = not route.match.model or any_covers(route.match.model, target.model)
+            if other == target or (other == Target(target.provider) and kept):
+                return
+            if other.model is not None:
+                asked.append(str(other))
+    # Names of models are much alike, so only what differs in a letter or two was meant.
+    close = difflib.get_close_matches(str(target)[:100], sorted(set(asked))[:50], n=1, cutoff=0.93)
+    hint = f"did you mean {close[0]}?" if close else "take it out, or name the target in a chain"
+    whole.warn(path, f"no route leads to {chains.named(target)}", hint)
 
 
-def _names(config: Config, reader: Reader) -> None:
+def _complexity(config: Config, whole: Whole) -> None:
+    """The classes lie side by side on the scale of the score."""
+    one = config.complexity
+    path: Path = ("complexity", "simple_below" if whole.written(("complexity", "simple_below")) else "complex_from")
+    if one.simple_below > one.complex_from and whole.sound(path):
+        said = (
+            f"simple_below ({one.simple_below:g}) is above complex_from ({one.complex_from:g}): scores between are both"
+        )
+        whole.report(path, said, "write simple_below no larger than complex_from")
+
+
+def _names(config: Config, whole: Whole) -> None:
     first: dict[str, Path] = {}
     for index, route in enumerate(config.routes):
         path: Path = ("routes", index, "name")
-        if not reader.sound(path):
+        if not whole.sound(path):
             continue
         if route.name in first:
-            line = reader.place_of(first[route.name])[0]
-            reader.report(path, f"the route in line {line} is called {shown(route.name)} too", "give each its own name")
+            line = whole.line_of(first[route.name], path)
+            whole.report(path, f"the route in {line} is called {shown(route.name)} too", "give each its own name")
         first.setdefault(route.name, path)
-
-
-def _steps(index: int, route: Route) -> Iterator[tuple[Path, Target]]:
-    """The targets of a chain and where each is written."""
-    for number, step in enumerate(route.to):
-        path: Path = ("routes", index, "to", number)
-        for target, _ in step.choices:
-            weighted: Path = (*path, str(target))
-            yield (weighted if len(step.choices) > 1 else path), target
-
-
-def _chain(index: int, route: Route, config: Config, reader: Reader) -> None:
-    path: Path = ("routes", index, "to")
-    if not route.to and reader.sound(path):
-        reader.report(path, "an empty chain", EXAMPLES[Route, "to"])
-    for where, target in _steps(index, route):
-        _declared(target, where, config, reader)
-
-
-def _credentials(index: int, route: Route, config: Config, reader: Reader) -> None:
-    """The client's credentials reach one host in a chain. A request has one format, so each is looked at alone."""
-    for root in ("base_url", "anthropic_url"):
-        first: tuple[str, tuple[str, int]] | None = None
-        for path, target in _steps(index, route):
-            provider = config.providers.get(target.provider)
-            if provider is None or provider.keys.mode != "client" or not reader.sound(("providers", target.provider)):
-                continue
-            url = getattr(provider, root)
-            if url is None:
-                continue
-            here = (target.provider, syntax.origin(url))
-            first = first or here
-            if here[1] != first[1]:
-                said = f"{first[0]} and {here[0]} are on different hosts, and both would get the client's credentials"
-                reader.report(path, said, "give all but one provider of this chain keys of its own, or keys: none")
-                return
-
-
-def _hedge(index: int, route: Route, reader: Reader) -> None:
-    """A stream that is held back whole has no first event to wait for: each would be hedged."""
-    if route.hedge is not None and route.deliver == "whole":
-        reader.report(
-            ("routes", index, "hedge"),
-            "hedge waits for a first event, which deliver: whole holds back until the answer is complete",
-            "leave one of the two out",
-        )
-
-
-def _takes_everything(match: Match) -> bool:
-    every_path = not match.path or not _EVERY_PATH.isdisjoint(match.path)
-    return every_path and not match.model and not match.header and not match.complexity
-
-
-def _reachable(config: Config, reader: Reader) -> None:
-    """First match wins, so nothing comes after a route that takes everything."""
-    for index, route in enumerate(config.routes[:-1]):
-        path: Path = ("routes", index, "match")
-        if reader.sound(path) and _takes_everything(route.match):
-            lost = len(config.routes) - index - 1
-            said = f"this route takes every request, so the {lost} after it are never reached"
-            reader.report(
-                path,
-                said if lost > 1 else said.replace("the 1 after it are", "the one after it is"),
-                "move it to the end",
-            )
-            return

@@ -71,6 +71,9 @@ def text_of(node: Node, asked: Asked) -> Any:
         raise BadValue("an empty text", "write a value, or leave the key out")
     if not text.isprintable():
         raise BadValue("a line break or control character in this text", "write it on one line")
+    if text[0] in "“”„‘’":
+        # They come with text that was copied from a document or a chat; a glob with them fits nothing.
+        raise BadValue("typographic quotes, which are part of the text to YAML", 'write straight ones, as in "gpt-5*"')
     if asked.parse is not None:
         return asked.parse(text)
     if asked.pattern is not None and not re.search(asked.pattern, text):
@@ -117,6 +120,9 @@ def number_of(node: Node, kind: types.IntType | types.FloatType) -> int | float:
     wanted = "a whole number" if whole else "a number"
     scalar = scalar_of(node, wanted)
     if scalar.tag not in ("int", "float") or not re.fullmatch(_WHOLE if whole else _FRACTION, scalar.text):
+        meant = _meant(scalar.text, kind)
+        if meant is not None:
+            raise BadValue(f"{shown(scalar.text)} is not {wanted}", f"write {meant}")
         quotes = " (it is in quotes or tagged as text)" if scalar.tag == "str" and scalar.text.isdecimal() else ""
         raise BadValue(f"{shown(scalar.text)} is not {wanted}{quotes}", f"write {wanted}, as in {10 if whole else 0.5}")
     digits = scalar.text.replace("_", "")
@@ -132,5 +138,17 @@ def number_of(node: Node, kind: types.IntType | types.FloatType) -> int | float:
     )
     said = [f"{word} {limit:g}" for word, limit, excess in limits if limit is not None]
     if any(excess > 0 for _, _, excess in limits):
-        raise BadValue(f"{shown(scalar.text)} is out of range", f"write {wanted} {' and '.join(said)}")
+        percent = f", as in {value / 100:g} for {value:g} percent" if kind.le == 1 and 1 < value <= 100 else ""
+        raise BadValue(f"{shown(scalar.text)} is out of range", f"write {wanted} {' and '.join(said)}{percent}")
     return value
+
+
+def _meant(text: str, kind: types.IntType | types.FloatType) -> str | None:
+    """The number that somebody means by ``95%`` or ``200k``."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s?(%|[kKM])", text)
+    if found is None:
+        return None
+    if found[2] == "%":
+        return f"{float(found[1]) / 100:g}" if kind.le == 1 else found[1]
+    meant = float(found[1]) * (1e6 if found[2] == "M" else 1e3)
+    return f"{meant:.0f}"

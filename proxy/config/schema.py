@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from proxy.config.syntax import env_name, header_name, key_file, sticky, url_root
+from proxy.config.syntax import env_name, file_name, header_name, key_file, sticky, url_root
 from proxy.config.units import Bytes as Bytes
 from proxy.config.units import Listen as Listen
 from proxy.config.units import Moment as Moment
@@ -50,6 +50,8 @@ UNSTATED_KEYS = Keys("client", stated=False)
 
 class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Who answers: base URLs and keys. A known name takes what is not written here from its preset.
+
+    `keys`: whose credentials it gets; the preset's default, or the client's.
 
     In a `Config` that was parsed this has been done: `auth` and `anthropic_auth` are set and `keys` is stated.
     """
@@ -88,7 +90,9 @@ Name = Annotated[
 class Breaker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When a provider's circuit opens, and how.
 
-    `failure_rate`: share of failures in the last `window` that opens it, once that holds `min_requests`. `open_for`: time
+    `mode`: enforce; shadow (counts and reports, refuses nothing); or disabled. `scope`: one circuit for each provider, or for
+    each target. `failure_rate`: share of failures in the last `window` that opens it, once that holds `min_requests`.
+    `window`: how far back failures count. `min_requests`: no judgement on fewer requests in the window. `open_for`: time
     until the first probe; it doubles up to 60 s while probes fail. `slow_first_event`: an answer whose first event takes
     longer is slow; None: none is. `slow_rate`: share of slow answers in the window that opens it, too.
     """
@@ -104,11 +108,11 @@ class Breaker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How long each phase of an attempt may take. `total` spans all attempts of a request.
+    """How long each phase of an attempt may take.
 
     `connect`: name look-up, TCP and TLS. `head`: from the request sent to the response head, for streamed answers (an
     unstreamed one may take until `total`). `first_event`: from the request sent to the first data event of a stream.
-    `idle`: between two data events of a stream; comments do not count.
+    `idle`: between two data events of a stream; comments do not count. `total`: the whole request, all its attempts together.
     """
 
     connect: Seconds = Seconds(3)
@@ -136,7 +140,7 @@ class RouteTimeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The same target again.
 
-    `attempts`: extra tries; `max_wait`: longest wait before one; `budget`: retries per request, as a share.
+    `attempts`: extra tries. `max_wait`: longest wait before one. `budget`: retries per request, as a share.
     """
 
     attempts: Annotated[int, Meta(ge=0, le=5)] = 1
@@ -145,7 +149,10 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class LongContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Prices above a prompt size. `over`: tokens; prices in USD per million tokens."""
+    """Prices for long prompts, in USD per million tokens.
+
+    `over`: the tokens of a prompt above which they hold. `input`: tokens of the prompt. `output`: tokens of the answer.
+    """
 
     over: Annotated[int, Meta(ge=1)]
     input: Annotated[float, Meta(ge=0)]
@@ -153,7 +160,11 @@ class LongContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """USD per million tokens; `batch` is a factor on all of them."""
+    """USD per million tokens.
+
+    `input`: tokens of the prompt. `output`: tokens of the answer. `cached_input`: those of the prompt that the provider
+    had in its cache; as `input` if left out. `batch`: a factor on all prices in the batch API. `long_context`: see there.
+    """
 
     input: Annotated[float, Meta(ge=0)]
     output: Annotated[float, Meta(ge=0)]
@@ -166,7 +177,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """What is known of a target.
 
     `context`: its window in tokens. `modalities`: the kinds of call it answers; a request of another kind passes it by.
-    None: every kind.
+    None: every kind. `price`: see there.
     """
 
     context: Annotated[int, Meta(ge=1)] | None = None
@@ -179,7 +190,10 @@ HeaderName = Annotated[str, _read("Name of a header, in lower case once read.", 
 
 
 class TokenRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A range of the request's estimated prompt tokens: more than `over`, and at most `up_to`."""
+    """A range of the request's estimated prompt tokens.
+
+    `over`: it holds more than these. `up_to`: it holds at most these.
+    """
 
     over: Annotated[int, Meta(ge=0)] | None = None
     up_to: Annotated[int, Meta(ge=1)] | None = None
@@ -191,10 +205,12 @@ ComplexityClass = Literal["simple", "standard", "complex", "creative"]
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which requests a route takes; all that is written must hold, an empty match takes everything.
 
-    `model`, `path` and header values are globs (``*`` and ``?``), one or a list of which one must fit. Letters count
-    as they are; header names do not. `format`: the client's. `stream`: whether it asks for an event stream. `tools`,
-    `images`, `audio`: whether the request holds any. `json`: whether it asks for JSON (a JSON mode or a schema).
-    `prompt_tokens`: their estimated number.
+    A glob may hold ``*`` (any text) and ``?`` (any one character); letters count as they are. Of a list one must fit.
+    `model`: globs of the model that the client asks for. `path`: globs of the request's path, as in /v1/chat/*.
+    `header`: globs of values, by the header's name, in which case does not count. `format`: the client's.
+    `stream`: whether it asks for an event stream. `tools`, `images`, `audio`: whether the request holds any.
+    `json`: whether it asks for JSON (a JSON mode or a schema). `prompt_tokens`: their estimated number.
+    `complexity`: classes, as the client states them in x-fusebox-complexity or as the request looks.
     """
 
     model: tuple[str, ...] = ()
@@ -252,11 +268,13 @@ class RouteRetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"from_": "from"}):
     """A rule of the policy: what it matches, and the chain of targets that answers.
 
-    `sticky`: what keeps a client on one choice of a weighted step. `order`: of the chain's targets; ``cost`` asks the
-    cheapest first, ``latency`` the one whose first events came soonest. `mirror`: see there. `deliver`: ``whole`` holds a
-    stream back until it is complete, so that a cut one can still fall back. `on_broken_stream`: what the client sees of a
-    cut. `on_content_filter`: ``fallback`` asks the next target when a provider's filter refused. `hedge`: see there.
-    `from` and `until`: the route takes requests from the one moment on, and before the other.
+    `name`: stands in logs and headers. `match`: the requests it takes; {} takes all. `to`: the chain, in the order in which
+    it is tried. `sticky`: what keeps a client on one choice of a weighted step: header:NAME, user or prompt.
+    `order`: of the chain's targets; ``cost`` asks the cheapest first, ``latency`` the one whose first events came soonest.
+    `mirror`: see there. `timeouts`, `retry`: over those at the top of the file. `deliver`: ``whole`` holds a stream back
+    until it is complete, so that a cut one can still fall back. `on_broken_stream`: what the client sees of a cut.
+    `on_content_filter`: ``fallback`` asks the next target when a provider's filter refused. `hedge`: see there.
+    `from`: the route takes requests from this moment on. `until`: it takes them before this moment.
     """
 
     name: Name
@@ -291,26 +309,54 @@ class Complexity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """
 
     weights: dict[Feature, Annotated[float, Meta(ge=0, le=10)]] = {}
-    simple_below: Annotated[float, Meta(ge=0)] = 0.2
-    complex_from: Annotated[float, Meta(ge=0)] = 0.5
+    simple_below: Annotated[float, Meta(ge=0)] = 0.14
+    complex_from: Annotated[float, Meta(ge=0)] = 0.45
     creative_from: Annotated[float, Meta(ge=0)] = 0.5
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Bounds on one request. `body`: the most of it held in memory to find the model; `headers`: their total size."""
+    """Bounds on one request.
+
+    `body`: the most of it held in memory to find the model. `headers`: their total size.
+    """
 
     body: Bytes = Bytes(64 * 1024**2)
     headers: Bytes = Bytes(64 * 1024)
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the log's level stands; lines go to stdout."""
+    """The log; lines go to stdout.
+
+    `level`: the least of what is written.
+    """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+FileName = Annotated[str, _read("Path of a file, as seen from the folder of this one.", file_name)]
+
+
+class Included(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A file that another one includes: more providers, models and routes, and nothing else."""
+
+    providers: dict[Name, Provider] = {}
+    models: dict[str, Model] = {}
+    routes: tuple[Route, ...] = ()
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A whole configuration file."""
+    """A whole configuration file.
+
+    `listen`: where the service beside Fusebox sends its requests. `admin`: health, metrics and dashboard. `providers`: who
+    may answer, by name. `models`: what is known of targets, by provider/model. `routes`: which request goes where; the
+    first one whose match fits is taken. `response_headers`: whether answers carry x-fusebox-route and the like. `drain`:
+    how long running answers may go on when the process is asked to stop.
+
+    `include`: files with more providers, models and routes; their routes come after those written here, in the order of
+    the files. `shadow`: a file with a candidate policy, which decides beside this one; nothing is sent for it.
+
+    In a `Config` that was parsed, what is included is in its place.
+    """
 
     listen: Listen = Listen("127.0.0.1", 4010)
     admin: Listen = Listen("127.0.0.1", 4011)
@@ -325,3 +371,5 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     limits: Limits = Limits()
     drain: Seconds = Seconds(300)
     log: Log = Log()
+    include: tuple[FileName, ...] = ()
+    shadow: FileName | None = None

@@ -71,12 +71,20 @@ class KeyRing:
         start = self._next = (self._next + 1) % len(keys)
         return keys[start:] + keys[:start]
 
+    def upcoming(self) -> tuple[Key, ...]:
+        """What `turn` would give; the turn stays where it is."""
+        keys = self._keys
+        if len(keys) < 2:
+            return keys
+        start = (self._next + 1) % len(keys)
+        return keys[start:] + keys[:start]
+
     def refresh(self) -> bool:
         """Read all sources again; whether anything changed. When none can be read, the last keys stay in use."""
         keys, missing = [], []
         for source in self._sources:
             try:
-                keys.append(_read(source, self._environment))
+                keys.append(read_key(source, self._environment))
             except (OSError, ValueError) as error:
                 missing.append(f"{describe(source)} {error.strerror if isinstance(error, OSError) else error}")
         known = {key.secret: key for key in self._keys}
@@ -89,7 +97,7 @@ class KeyRing:
         return before != (self._keys, self.missing)
 
 
-def _read(source: KeySource, environment: Mapping[str, str]) -> bytes:
+def read_key(source: KeySource, environment: Mapping[str, str]) -> bytes:
     """One key as header bytes. Raises OSError, or ValueError with what is wrong (never with the key)."""
     if source.env is not None:
         text = environment.get(source.env, "")

@@ -74,6 +74,10 @@ def env_name(text: str) -> str:
 
     Some keys have the form of a name; capitals alone are taken for a name all the same.
     """
+    if re.fullmatch(r"\$(\{[A-Za-z0-9_]+\}|[A-Za-z0-9_]+)", text):
+        raise BadValue(
+            "a $ stands before the name of this environment variable", "write the name alone, without $ and { }"
+        )
     if not _ENV.fullmatch(text) or (looks_secret(text) and text != text.upper()):
         raise BadValue(
             "not the name of an environment variable",
@@ -89,6 +93,13 @@ def key_file(text: str) -> str:
             "not the path of a file (the value is not shown)",
             "write the path, never the key itself, as in file: /var/run/fusebox/keys/openai",
         )
+    return text
+
+
+def file_name(text: str) -> str:
+    """The path of another file of the configuration, as seen from the folder of the file that names it."""
+    if "/" not in text and looks_secret(text):
+        raise BadValue("not the path of a file (the value is not shown)", "write the path, as in include: routes.yaml")
     return text
 
 

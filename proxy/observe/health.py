@@ -4,11 +4,15 @@ from __future__ import annotations
 
 
 class Health:
-    """`ready` and `draining` are set by the composition root; `active`, the requests under way, by each request."""
+    """`ready` and `draining` are set by the composition root; `active`, the requests under way, by each request.
 
-    __slots__ = ("active", "draining", "ready")
+    `started_at_s`: when the process started, in seconds since 1970.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("active", "draining", "ready", "started_at_s")
+
+    def __init__(self, started_at_s: float = 0.0) -> None:
         self.ready = False
         self.draining = False
         self.active = 0
+        self.started_at_s = started_at_s

@@ -173,6 +173,11 @@ class Logger(structlog.BoundLoggerBase):
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
+def set_level(logger: Logger, level: str) -> None:
+    """Have the process's logger write `level` and above from now on."""
+    type(logger).level = _LEVELS[level]
+
+
 def configure(put: Callable[[bytes], None], level: str, clock: Callable[[], float] = time.time) -> Logger:
     """The logger of the process; its lines go to `put` as JSON without a line end."""
     wrapper = type("Logger", (Logger,), {"level": _LEVELS[level]})

@@ -1,17 +1,20 @@
 """What is remembered of one request while it runs, and the one line that is logged of it at the end.
 
-Metadata only: no prompt, no answer, no header value but the ids. Field names as in docs/logging.md.
+Metadata only: no prompt, no answer, no header value but the ids and those that the policy asks for. Field names as in
+docs/logging.md.
 """
 
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from proxy.exchange import Plan
+from proxy.exchange import Carrier, Facts, Format, Plan, Prompt
 from proxy.observe.logs import Logger
+from proxy.policy.compiled import Policy
 from proxy.policy.shadow import Difference
 
 PATH_MAX = 1024
@@ -22,6 +25,20 @@ ERROR_MAX = 4096
 
 RETRY_MAX = 16
 """Characters of a client's own count of its retries, which should be a digit."""
+
+HEADER_MAX = 200
+"""Characters of a header's value that are logged; a policy's own values are short."""
+
+_SECRET = ("authoriz", "x-auth", "api-key", "apikey", "token", "secret", "cookie", "passw", "credential", "signature")
+"""What stands in the names of headers that are never logged, whatever a policy asks of them."""
+
+_ANTHROPIC, _JSON = Format.ANTHROPIC, Carrier.JSON  # members of an enum are slow to look up
+
+
+@lru_cache(maxsize=256)  # the names of one policy or two
+def may_log(header: str) -> bool:
+    """Whether the value of a header may stand in the log; its name is in lower case."""
+    return not any(part in header for part in _SECRET)
 
 
 class Record(msgspec.Struct, eq=False):
@@ -51,6 +68,36 @@ class Record(msgspec.Struct, eq=False):
     ready_at: float = 0.0
     written_at: float = 0.0
     shadow: Difference | None = None
+    format: Format | None = None
+    matched_headers: dict[str, str | None] | None = None
+    opaque: bool = False
+    prompt: Prompt | None = None
+    complexity: str | None = None
+    complexity_stated: bool = False
+
+    def looked(self, facts: Facts, policy: Policy) -> None:
+        """What `policy` has gone by: with it ``fusebox replay`` decides again. To be called once it has decided or refused.
+
+        Of a body only what was asked for is kept, never the body: an answer may go on for minutes.
+        """
+        self.format = facts.endpoint.format
+        if policy.header_names:
+            headers = facts.headers
+            self.matched_headers = {
+                name: None if (value := headers.get(name)) is None else value[:HEADER_MAX]
+                for name in policy.header_names
+                if may_log(name)
+            }
+        if facts.complexity is not None:
+            self.complexity, self.complexity_stated = facts.complexity, True
+        if policy.looks:
+            look = facts.look
+            if look is None:
+                self.opaque = facts.endpoint.carrier is _JSON  # of the others the path tells it
+            else:
+                self.prompt = look.seen
+                if self.complexity is None:
+                    self.complexity = look.classed
 
     def decided(self, plan: Plan, model: str | None) -> None:
         """The plan is made; its first target is the one to be asked."""
@@ -94,6 +141,18 @@ class Record(msgspec.Struct, eq=False):
             "bytes_in": self.body_in,
             "bytes_out": self.body_out,
         }
+        if self.format is not None:
+            fields["format"] = "anthropic" if self.format is _ANTHROPIC else "openai"
+        if self.matched_headers:
+            fields["matched_headers"] = self.matched_headers
+        if self.opaque:
+            fields["prompt"] = None
+        elif self.prompt is not None:
+            fields["prompt"] = _metadata(self.prompt)
+        if self.complexity is not None:
+            fields["complexity"] = self.complexity
+            if self.complexity_stated:
+                fields["complexity_stated"] = True
         if self.ready_at:
             fields["first_event_ms"] = int((self.ready_at - self.started_at) * 1e5 + 0.5) / 100
             fields["overhead_us"] = int(
@@ -113,6 +172,19 @@ class Record(msgspec.Struct, eq=False):
             fields["error_code"] = self.error_code
             fields["error"] = self.error[:ERROR_MAX] if self.error is not None else None
         return fields
+
+
+def _metadata(prompt: Prompt) -> dict[str, Any]:
+    """What is logged of a prompt. Not the end user's id, nor the digest of its beginning: both tell who asked."""
+    return {
+        "tokens": prompt.tokens,
+        "turns": prompt.turns,
+        "tools": prompt.tools,
+        "images": prompt.images,
+        "audio": prompt.audio,
+        "json": prompt.json,
+        "output": prompt.output,
+    }
 
 
 def emit(logger: Logger, record: Record) -> None:

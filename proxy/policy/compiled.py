@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy.config.schema import Config, Price, Retry, Route, Timeouts
 from proxy.exchange import Facts, Format
+from proxy.policy.index import Index
 from proxy.policy.match import Predicate, compile_fixed, compile_live
 
 REMEMBERED_MAX = 1024
@@ -66,22 +67,36 @@ class Policy:
     timed: bool
     least_context: int
     _asked: tuple[str, ...]
+    _index: Index
     _remembered: dict[tuple[str | bool | None, ...], tuple[CompiledRoute, ...]] = field(default_factory=dict)
 
     def candidates(self, facts: Facts) -> tuple[CompiledRoute, ...]:
-        """The routes whose line and headers fit, in order; the body and the time are not looked at."""
+        """The routes whose line and headers fit, in order, up to the first that asks nothing more.
+
+        The body and the time are not looked at.
+        """
         model, path = facts.model, facts.path
         key: tuple[str | bool | None, ...] = (model, path, facts.endpoint.format is Format.ANTHROPIC)
         if self._asked:
             key += tuple([facts.headers.get(name) for name in self._asked])
         found = self._remembered.get(key)
         if found is None:
-            found = tuple([compiled for compiled in self.routes if compiled.takes(facts)])
-            if sum(len(part) for part in key if isinstance(part, str)) <= REMEMBERED_CHARS_MAX:
+            found = self._fitting(facts)
+            if sum([len(part) for part in key if isinstance(part, str)]) <= REMEMBERED_CHARS_MAX:
                 if len(self._remembered) >= REMEMBERED_MAX:
                     self._remembered.clear()
                 self._remembered[key] = found
         return found
+
+    def _fitting(self, facts: Facts) -> tuple[CompiledRoute, ...]:
+        found = []
+        for number in self._index.possible(facts):
+            compiled = self.routes[number]
+            if compiled.takes(facts):
+                found.append(compiled)
+                if compiled.live is None and not compiled.timed:
+                    break
+        return tuple(found)
 
 
 def compile_policy(config: Config) -> Policy:
@@ -116,6 +131,7 @@ def compile_policy(config: Config) -> Policy:
         timed=any(compiled.timed for compiled in routes),
         least_context=min(contexts.values(), default=0),
         _asked=tuple(sorted(matched)),
+        _index=Index([route.match for route in config.routes]),
     )
 
 

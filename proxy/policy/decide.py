@@ -12,14 +12,14 @@ from proxy.errors import BadRequest, NoRoute
 from proxy.exchange import Carrier, Facts, Format, Plan, Skipped, Target
 from proxy.policy.compiled import CompiledRoute, Policy
 from proxy.policy.cost import blended
-from proxy.policy.draw import by_chance, by_key, sticky_key
+from proxy.policy.draw import another, by_chance, by_key, sticky_key
 
 Latency = Callable[[str], float | None]
 """How long first events of a ``provider/model`` took of late, in seconds; None: nobody knows."""
 
 _NO_CARRIER, _ANTHROPIC = Carrier.NONE, Format.ANTHROPIC  # members of an enum are slow to look up
-_SPREAD = 4096
-"""By which a roll is multiplied for the next draw: that one uses the digits behind, so none of those used before."""
+_MIRRORED, _MIRROR_TARGET = -1, -2
+"""Numbers of the rolls that a mirror draws by; no draw of the chain has them."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -58,10 +58,10 @@ def decide(
         of_format = facts.endpoint.format is _ANTHROPIC
         decision = compiled.plans[of_format]
         if decision is None:
-            plan = _plan(policy, compiled, facts, roll, latency)
+            plan = plan_of(policy, compiled, facts, roll, latency)
             compiled.plans[of_format] = decision = Decision(plan, compiled.timeouts, compiled.retry, route)
     else:
-        plan = _plan(policy, compiled, facts, roll, latency)
+        plan = plan_of(policy, compiled, facts, roll, latency)
         decision = Decision(plan, compiled.timeouts, compiled.retry, route, _mirrored(route, roll))
     if not decision.plan.targets:
         reasons = "; ".join(f"{skip.target}: {skip.reason}" for skip in decision.plan.skipped)
@@ -72,8 +72,9 @@ def decide(
 def choose(policy: Policy, facts: Facts, now_s: float = 0.0) -> CompiledRoute:
     """The first route that takes the request. Raises NoRoute when none does."""
     for compiled in policy.candidates(facts):
-        live = compiled.live
-        if (live is None or live(facts)) and (not compiled.timed or compiled.in_force(now_s)):
+        if compiled.timed and not compiled.in_force(now_s):
+            continue  # before its live part is asked, which may look into the body
+        if compiled.live is None or compiled.live(facts):
             return compiled
     asked = f"model {facts.model!r}" if facts.model is not None else "a request without a model"
     raise NoRoute(
@@ -82,12 +83,12 @@ def choose(policy: Policy, facts: Facts, now_s: float = 0.0) -> CompiledRoute:
     )
 
 
-def _plan(policy: Policy, compiled: CompiledRoute, facts: Facts, roll: float, latency: Latency | None) -> Plan:
+def plan_of(policy: Policy, compiled: CompiledRoute, facts: Facts, roll: float, latency: Latency | None) -> Plan:
     """The targets in the order in which they will be asked, and those that cannot answer this request."""
     route = compiled.route
     targets: list[Target] = []
     skipped: list[Skipped] = []
-    for target in _drawn(route, facts, roll):
+    for target in drawn(route, facts, roll):
         reason = _unfit(policy, target, facts)
         if reason is None:
             targets.append(target)
@@ -100,12 +101,13 @@ def _plan(policy: Policy, compiled: CompiledRoute, facts: Facts, roll: float, la
     return Plan(route.name, tuple(targets), tuple(skipped))
 
 
-def _drawn(route: Route, facts: Facts, roll: float) -> list[Target]:
+def drawn(route: Route, facts: Facts, roll: float) -> list[Target]:
     """One target for each step of the chain."""
     key: str | None = None
     if route.sticky is not None:
         key = sticky_key(route.sticky, facts)
     targets: list[Target] = []
+    draws = 0
     for number, step in enumerate(route.to):
         if len(step.choices) == 1:
             targets.append(step.choices[0][0])
@@ -113,8 +115,8 @@ def _drawn(route: Route, facts: Facts, roll: float) -> list[Target]:
             # With the route's name and the step's number, so that two splits by the same key are independent.
             targets.append(by_key(step, f"{route.name}\0{number}\0{key}".encode(errors="surrogatepass")))
         else:
-            targets.append(by_chance(step, roll))
-            roll = roll * _SPREAD % 1.0
+            targets.append(by_chance(step, another(roll, draws) if draws else roll))
+            draws += 1
     return targets
 
 
@@ -173,11 +175,10 @@ def _mirrored(route: Route, roll: float) -> Target | None:
     mirror = route.mirror
     if mirror is None:
         return None
-    # Digits of the roll that no step of the chain has drawn by: a canary's requests are copied like any others.
-    own = roll * 1_048_583 % 1.0
-    if own * 100 >= mirror.percent:
+    # By a roll that no step of the chain draws by: a canary's requests are copied like any others.
+    if another(roll, _MIRRORED) * 100 >= mirror.percent:
         return None
-    return by_chance(mirror.to, own * _SPREAD % 1.0)
+    return by_chance(mirror.to, another(roll, _MIRROR_TARGET))
 
 
 def _label(target: Target, facts: Facts) -> str:

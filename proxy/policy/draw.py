@@ -12,6 +12,8 @@ from hashlib import blake2b
 from proxy.config.schema import Step
 from proxy.exchange import Facts, Target
 
+_WORD = (1 << 64) - 1
+
 
 def by_chance(step: Step, roll: float) -> Target:
     """The choice on which `roll`, from 0 up to 1, falls when the weights are laid end to end."""
@@ -24,6 +26,17 @@ def by_chance(step: Step, roll: float) -> Target:
         if point < 0:
             return target
     return choices[-1][0]
+
+
+def another(roll: float, number: int) -> float:
+    """The roll of a `number`, from 0 up to 1: each is as good as independent of `roll` and of those by other numbers.
+
+    By splitmix64 (Steele, Lea and Flood 2014), as the digits of one roll would not last for a long chain.
+    """
+    mixed = int(roll * (1 << 53)) + number * 0x9E3779B97F4A7C15 & _WORD
+    mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & _WORD
+    mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & _WORD
+    return ((mixed ^ mixed >> 31) >> 11) / (1 << 53)
 
 
 def by_key(step: Step, key: bytes) -> Target:

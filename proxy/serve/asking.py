@@ -13,12 +13,11 @@ from proxy.config.schema import Config
 from proxy.exchange import Facts, Plan, Target
 from proxy.observe.record import Record
 from proxy.policy.decide import Decision
-from proxy.serve.inbound import Inbound, total_s
+from proxy.serve.inbound import Inbound
 from proxy.serve.turn import Turn
 from proxy.upstream.answer import Interim
 from proxy.wire.body import RequestBody
-
-_NO = ("", "0", "false", "no")
+from proxy.wire.wishes import no_fallback, total_s
 
 
 def passed_through(config: Config, provider: str) -> Decision:
@@ -46,7 +45,7 @@ def terms_of(decision: Decision, inbound: Inbound, body: RequestBody, model: str
     wanted, route, timeouts, endpoint = inbound.headers.facts, decision.route, decision.timeouts, inbound.endpoint
     alone = endpoint.stored or body.tied
     if "x-fusebox-no-fallback" in wanted:
-        alone = alone or wanted["x-fusebox-no-fallback"].lower() not in _NO
+        alone = alone or no_fallback(wanted)
     total: float = timeouts.total
     if "x-fusebox-timeout-ms" in wanted or "x-stainless-read-timeout" in wanted:
         total = total_s(total, wanted)

@@ -15,21 +15,25 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from proxy.errors import FuseboxError, HeadersTooLarge
-from proxy.exchange import Facts
+from proxy.exchange import Carrier, Facts
 from proxy.observe.health import Health
 from proxy.observe.logs import Logger
 from proxy.observe.record import Record, emit
 from proxy.policy.decide import Decision, decide
+from proxy.policy.look import BodyLook
 from proxy.serve import models, realtime
 from proxy.serve.asking import note, passed_through, walk_of
 from proxy.serve.client import ClientConnection
-from proxy.serve.inbound import Inbound, complexity, model_outside_body, read_head, request_id
+from proxy.serve.inbound import Inbound, model_outside_body, read_head, request_id
 from proxy.serve.intake import Intake, at_once
 from proxy.serve.mirror import Mirror
 from proxy.serve.snapshot import Snapshot
 from proxy.serve.turn import Turn
 from proxy.wire.body import RequestBody
 from proxy.wire.headers import read_request
+from proxy.wire.wishes import complexity
+
+_JSON = Carrier.JSON
 
 
 class Handler:
@@ -141,7 +145,10 @@ class Handler:
         model = body.model if body.model is not None else model_outside_body(inbound)
         record.client_model, record.stream, record.body_in = model, body.stream, len(body.held)
         stated = complexity(wanted) if "x-fusebox-complexity" in wanted else None
-        return Facts(inbound.endpoint, inbound.method, inbound.path, model, body.stream, wanted, stated)
+        look: BodyLook | None = None
+        if turn.snapshot.policy.looks and body.carrier is _JSON:
+            look = BodyLook(body.held, inbound.endpoint, turn.snapshot.config.complexity)
+        return Facts(inbound.endpoint, inbound.method, inbound.path, model, body.stream, wanted, stated, look)
 
     def _decide(self, turn: Turn, inbound: Inbound, facts: Facts) -> Decision:
         if inbound.provider is not None:
@@ -155,11 +162,11 @@ class Handler:
         snapshot = turn.snapshot
         policy, shadow, roll = snapshot.policy, snapshot.shadow, self._roll()
         now_s = time.time() if policy.timed or shadow is not None else 0.0
-        if shadow is None:
-            return decide(policy, facts, roll=roll, now_s=now_s, latency=snapshot.latency)
         decision: Decision | None = None
         try:
             decision = decide(policy, facts, roll=roll, now_s=now_s, latency=snapshot.latency)
-            return decision
         finally:
-            turn.record.shadow = shadow.compare(facts, decision, roll=roll, now_s=now_s, latency=snapshot.latency)
+            turn.record.looked(facts, policy)
+            if shadow is not None:
+                turn.record.shadow = shadow.compare(facts, decision, roll=roll, now_s=now_s, latency=snapshot.latency)
+        return decision

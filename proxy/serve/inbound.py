@@ -44,7 +44,6 @@ READ_HERE = frozenset(
 _process = os.urandom(4).hex()
 _counter = itertools.count(1)
 _GIVEN_ID = re.compile(r"[!-~]{1,128}")
-_COMPLEXITIES = frozenset(("simple", "standard", "complex", "creative"))
 
 _JSON = Carrier.JSON
 
@@ -139,32 +138,6 @@ def _hint(path: str) -> str:
     if classify("POST", "/v1" + path, anthropic_header=False).name != "other":
         return f"no such path {path}: the base URL of OpenAI's SDK must end in /v1"
     return f"no such path {path}: OpenAI and Anthropic calls are under /v1/, calls outside both under /p/PROVIDER/"
-
-
-def total_s(config_total_s: float, wanted: dict[str, str]) -> float:
-    """Seconds for all attempts together: the policy's, or what the client says it will wait if that is less."""
-    total = config_total_s
-    for name, unit in (("x-fusebox-timeout-ms", 0.001), ("x-stainless-read-timeout", 1.0)):
-        value = wanted.get(name)
-        if value is None:
-            continue
-        try:
-            stated = float(value) * unit
-        except ValueError:
-            stated = 0.0
-        if 0 < stated < float("inf"):
-            total = min(total, stated)
-        elif name == "x-fusebox-timeout-ms":
-            raise BadRequest(f"x-fusebox-timeout-ms must be a number of milliseconds above 0, not {value[:40]!r}")
-    return total
-
-
-def complexity(wanted: dict[str, str]) -> str:
-    """The class that ``x-fusebox-complexity`` states. Raises BadRequest for one that does not exist."""
-    stated = wanted["x-fusebox-complexity"]
-    if stated not in _COMPLEXITIES:
-        raise BadRequest(f"x-fusebox-complexity must be one of {', '.join(sorted(_COMPLEXITIES))}, not {stated[:40]!r}")
-    return stated
 
 
 def model_outside_body(inbound: Inbound) -> str | None:

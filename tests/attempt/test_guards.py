@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -55,6 +56,24 @@ def test_a_changed_provider_begins_anew(change: dict[str, Any]) -> None:
     trip(old["a"])
     new = guards(configured("a", **change), old)
     assert new["a"] is not old["a"] and new["a"].breaker(None).snapshot().state == "closed"
+
+
+def test_an_order_stands_although_the_provider_has_changed() -> None:
+    """Held open for so long, for good, or disabled: whoever tunes a breaker does not take it back by that."""
+    clock = FakeClock()
+    for order, for_s in (("held", 30.0), ("held", math.inf), ("disabled", 0.0)):
+        old = guards(configured("a"), clock=clock)
+        breaker = old["a"].breaker(None)
+        breaker.force_open(for_s) if order == "held" else breaker.disable()
+        clock.tick(10)
+        new = guards(configured("a", breaker={"failure_rate": 0.4}), old, clock)["a"].breaker(None)
+        assert new is not breaker
+        shown = new.snapshot()
+        assert (shown.held, shown.mode == "disabled") == (order == "held", order == "disabled")
+        assert shown.retry_in_s == {30.0: 20.0, math.inf: None, 0.0: 0.0}[for_s]
+    # One that the configuration itself disabled is no order.
+    off = guards(configured("a", breaker={"mode": "disabled"}))
+    assert guards(configured("a"), off)["a"].breaker(None).snapshot().mode == "enforce"
 
 
 @pytest.mark.parametrize("change", [{"keys": own_keys("a", 3)}, {"max_concurrency": 7}, {"auth": "api-key"}])

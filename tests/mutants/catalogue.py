@@ -202,7 +202,7 @@ MUTANTS = (
     Mutant(
         "early-permits-without-gap",
         BREAKER,
-        "        self._next_early_s = now_s + EARLY_EVERY_S\n",
+        "        self.next_early_s = now_s + EARLY_EVERY_S\n",
         "",
     ),
 )

@@ -6,9 +6,11 @@ import json
 
 import pytest
 
-from proxy.exchange import Plan, Skipped, Target
+from proxy.config.schema import Config, Match, Provider, Route, Step, TokenRange
+from proxy.exchange import Carrier, Endpoint, Facts, Format, Plan, Prompt, Skipped, Target
 from proxy.observe.logs import configure
-from proxy.observe.record import Record, emit
+from proxy.observe.record import HEADER_MAX, Record, emit, may_log
+from proxy.policy.compiled import Policy, compile_policy
 
 
 def test_a_line_has_only_the_facts_there_are() -> None:
@@ -110,3 +112,127 @@ def test_what_a_client_sends_makes_no_long_line() -> None:
     record.error_code, record.error = "bad_request", "y" * 60_000
     line = record.line(0)
     assert len(line["path"]) <= 1024 and len(line["client_retry"]) <= 16 and len(line["error"]) <= 4096
+
+
+class Body:
+    """A look into a body that has been asked for some of what it holds, and may not be asked for more."""
+
+    size = 10
+
+    def __init__(self, seen: Prompt | None = None, classed: str | None = None) -> None:
+        self.seen = seen
+        self.classed = classed
+
+    @property
+    def prompt(self) -> Prompt:
+        """Looking costs time, and a log line is no reason to look."""
+        raise AssertionError
+
+    @property
+    def complexity(self) -> str:
+        """As above."""
+        raise AssertionError
+
+
+def policy(match: Match, sticky: str | None = None) -> Policy:
+    """A policy of one route."""
+    route = Route(name="r", match=match, to=(Step(((Target("p"), 1.0),)),), sticky=sticky)
+    return compile_policy(Config(providers={"p": Provider(base_url="http://p.test/v1")}, routes=(route,)))
+
+
+LOOKING = policy(Match(prompt_tokens=TokenRange(over=1)))
+
+
+def facts(
+    look: Body | None = None,
+    *,
+    headers: dict[str, str] | None = None,
+    carrier: Carrier = Carrier.JSON,
+    format_: Format = Format.OPENAI,
+    stated: str | None = None,
+) -> Facts:
+    """A request as the policy sees it."""
+    return Facts(Endpoint("any", format_, carrier), "POST", "/v1/any", "m", False, headers or {}, stated, look)
+
+
+def looked(asked: Facts, made: Policy) -> dict[str, object]:
+    """The fields that a replay needs, as they are logged."""
+    record = Record("POST", "/v1/any")
+    record.looked(asked, made)
+    names = ("format", "matched_headers", "prompt", "complexity", "complexity_stated")
+    line = record.line(0)
+    return {name: line[name] for name in names if name in line}
+
+
+@pytest.mark.parametrize("format_", list(Format))
+def test_a_policy_that_asks_for_nothing(format_: Format) -> None:
+    """Only the format is logged, whatever there is to look at."""
+    asked = facts(Body(Prompt(), "simple"), headers={"x-team": "a"}, format_=format_)
+    assert looked(asked, policy(Match())) == {"format": format_.value}
+
+
+def test_what_was_looked_at_is_logged() -> None:
+    """Its numbers; not who asked, nor the digest of what was asked."""
+    prompt = Prompt(tokens=7, turns=2, tools=True, json=True, user="ann", prefix="abc", output=9)
+    assert looked(facts(Body(prompt, "complex")), LOOKING) == {
+        "format": "openai",
+        "prompt": {
+            "tokens": 7, "turns": 2, "tools": True, "images": False, "audio": False, "json": True, "output": 9,
+        },
+        "complexity": "complex",
+    }  # fmt: skip
+
+
+def test_nobody_looks_for_the_log_alone() -> None:
+    """What no route has asked for is not computed: the body would have to be read again."""
+    assert looked(facts(Body()), LOOKING) == {"format": "openai"}
+
+
+@pytest.mark.parametrize(("carrier", "told"), [(Carrier.JSON, True), (Carrier.MULTIPART, False), (Carrier.NONE, False)])
+def test_a_body_that_cannot_be_looked_into(carrier: Carrier, told: bool) -> None:
+    """Null, where the path alone does not tell it: that is another thing than not having looked."""
+    expected = {"format": "openai", "prompt": None} if told else {"format": "openai"}
+    assert looked(facts(carrier=carrier), LOOKING) == expected
+
+
+def test_a_class_that_the_client_stated() -> None:
+    """It is told from one that was found, which holds for one policy's settings only."""
+    assert looked(facts(Body(None, "complex"), stated="simple"), LOOKING) == {
+        "format": "openai",
+        "complexity": "simple",
+        "complexity_stated": True,
+    }
+
+
+def test_headers_that_the_policy_asks_for() -> None:
+    """By match or sticky; null for one that the request did not have, values cut, credentials and all others left out."""
+    made = policy(Match(header={"x-team": ("*",), "x-tier": ("*",), "authorization": ("*",)}), "header:x-user")
+    headers = {"x-team": "a" * 500, "x-user": "ann", "authorization": "Bearer secret", "x-other": "b"}
+    assert looked(facts(headers=headers), made) == {
+        "format": "openai",
+        "matched_headers": {"x-team": "a" * HEADER_MAX, "x-user": "ann", "x-tier": None},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "logged"),
+    [
+        ("authorization", False),
+        ("proxy-authorization", False),
+        ("x-api-key", False),
+        ("api-key", False),
+        ("x-goog-api-key", False),
+        ("cookie", False),
+        ("x-auth-request-user", False),
+        ("x-amz-security-token", False),
+        ("x-client-secret", False),
+        ("x-team", True),
+        ("x-user-id", True),
+        ("x-session-id", True),
+    ],
+)
+def test_credentials_are_never_logged(name: str, logged: bool) -> None:
+    """Whatever a policy asks of them."""
+    assert may_log(name) is logged
+    line = looked(facts(headers={name: "value-1"}), policy(Match(header={name: ("*",)})))
+    assert ("value-1" in str(line)) is logged

@@ -1,26 +1,22 @@
-"""Deciding: the first route that fits, the targets that offer the format, the weights; nothing else comes into it."""
+"""Deciding: the first route that fits, and those of its targets that can answer; all of it against the rules."""
 
 from __future__ import annotations
 
-import random
-from collections import Counter
+from collections.abc import Mapping
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config.schema import Config, Match, Provider, Route, RouteTimeouts, Seconds, Step, Timeouts
+from proxy.config.schema import Config, Match, Route, RouteTimeouts, Seconds, Step, Timeouts
 from proxy.errors import BadRequest, NoRoute
 from proxy.exchange import Carrier, Endpoint, Facts, Format, Skipped, Target
 from proxy.policy.compiled import Policy, compile_policy
 from proxy.policy.decide import Decision, decide
+from tests.policy.policies import CONFIGS, FACTS, LATENCIES, NOWS, PROVIDERS, ROLLS
+from tests.policy.rules import decided
 
-PROVIDERS = {
-    "both": Provider(base_url="http://both.test/v1", anthropic_url="http://both.test"),
-    "openai": Provider(base_url="http://openai.test/v1"),
-    "anthropic": Provider(anthropic_url="http://anthropic.test"),
-    "nothing": Provider(),
-}
 OFFERS = {
     "both": {Format.OPENAI, Format.ANTHROPIC},
     "openai": {Format.OPENAI},
@@ -50,68 +46,73 @@ def facts(
     return Facts(Endpoint("any", format_, carrier), "POST", "/v1/any", model, False, headers or {})
 
 
-TARGETS = st.builds(Target, st.sampled_from(sorted(PROVIDERS)), st.sampled_from([None, "m1", "m2/x"]))
-STEPS = st.lists(st.tuples(TARGETS, st.floats(0.001, 1000)), min_size=1, max_size=3).map(
-    lambda choices: Step(tuple(choices))
-)
-MATCHES = st.builds(
-    Match,
-    model=st.lists(st.sampled_from(["m", "m*", "x", "*"]), max_size=2).map(tuple),
-    header=st.dictionaries(st.just("x-team"), st.sampled_from([("a",), ("*",)]), max_size=1),
-    path=st.sampled_from([(), ("/v1/*",), ("/other",)]),
-)
-ROUTES = st.builds(
-    Route,
-    name=st.sampled_from(["a", "b", "c"]),
-    match=MATCHES,
-    to=st.lists(STEPS, min_size=1, max_size=3).map(tuple),
-    timeouts=st.builds(RouteTimeouts, head=st.none() | st.just(Seconds(1))),
-)
-FACTS = st.builds(
-    facts,
-    st.sampled_from([None, "m", "mm", "x", ""]),
-    st.sampled_from(list(Format)),
-    st.sampled_from(list(Carrier)),
-)
-ROLLS = st.floats(0, 1, exclude_max=True)
-
-
-def outcome(made: Policy, asked: Facts, roll: float) -> Decision | str:
-    """The decision, or the sentence of one of the two errors that there may be."""
+def outcome(
+    made: Policy, asked: Facts, roll: float, now_s: float = 0.0, latency: Mapping[str, float] | None = None
+) -> Decision | str:
+    """The decision, or which of the errors that there may be."""
     try:
-        return decide(made, asked, roll=roll)
-    except (NoRoute, BadRequest) as error:
-        return str(error)
+        return decide(made, asked, roll=roll, now_s=now_s, latency=None if latency is None else latency.get)
+    except BadRequest:
+        return "no model"
+    except NoRoute as error:
+        return "no route" if str(error).startswith("no route") else "no target"
 
 
-@given(st.lists(ROUTES, max_size=4), FACTS, ROLLS)
-def test_deciding_is_total_and_repeats_itself(routes: list[Route], asked: Facts, roll: float) -> None:
-    """Any policy gives a plan or one of two errors, and the same for the same request, newly compiled or not."""
-    made = policy(*routes)
-    first = outcome(made, asked, roll)
-    assert first == outcome(made, asked, roll) == outcome(policy(*routes), asked, roll)
-    if isinstance(first, str):
-        return
-    # Every step of the route is accounted for, in order and with a target of its own, taken or skipped.
-    route = next(compiled.route for compiled in made.routes if compiled.takes(asked))
-    assert first.plan.route == route.name
-    assert first.plan.targets
-    for target in first.plan.targets:
-        assert asked.endpoint.format in OFFERS[target.provider]
-    for skip in first.plan.skipped:
-        assert asked.endpoint.format not in OFFERS[skip.target.provider]
-    assert len(first.plan.targets) + len(first.plan.skipped) == len(route.to)
+@settings(max_examples=max(300, settings().max_examples))
+@given(CONFIGS, FACTS, ROLLS, NOWS, LATENCIES)
+def test_deciding_is_what_the_rules_say(
+    config: Config, asked: Facts, roll: float, now_s: float, latency: dict[str, float]
+) -> None:
+    """Any policy gives any request the plan, or the error, of the slow and obvious rules; asked again, the same again."""
+    made = compile_policy(config)
+    found = outcome(made, asked, roll, now_s, latency)
+    expected = decided(config, asked, roll, now_s, latency)
+    if isinstance(expected, str):
+        assert found == expected
+    else:
+        route = config.routes[expected.at]
+        assert found == Decision(
+            expected.plan,
+            route.timeouts.over(config.timeouts),
+            route.retry.over(config.retry),
+            route,
+            expected.mirror,
+        )
+    assert outcome(made, asked, roll, now_s, latency) == found
+    assert outcome(compile_policy(config), asked, roll, now_s, latency) == found
 
 
-@given(st.lists(ROUTES, min_size=1, max_size=4), st.lists(FACTS, max_size=6), FACTS, ROLLS)
+@given(CONFIGS, st.lists(FACTS, max_size=6), FACTS, ROLLS, NOWS)
 def test_what_was_asked_before_changes_nothing(
-    routes: list[Route], before: list[Facts], asked: Facts, roll: float
+    config: Config, before: list[Facts], asked: Facts, roll: float, now_s: float
 ) -> None:
     """A policy remembers which routes fit and which plans do not vary; a new one that remembers nothing decides alike."""
-    made = policy(*routes)
+    made = compile_policy(config)
     for one in before:
-        outcome(made, one, roll)
-    assert outcome(made, asked, roll) == outcome(policy(*routes), asked, roll)
+        outcome(made, one, roll, now_s)
+    assert outcome(made, asked, roll, now_s) == outcome(compile_policy(config), asked, roll, now_s)
+
+
+@given(CONFIGS, FACTS, st.floats(0, 1, exclude_max=True), st.floats(), st.lists(st.floats(0.001, 1000), min_size=3))
+def test_deciding_is_total(config: Config, asked: Facts, roll: float, now_s: float, weights: list[float]) -> None:
+    """Weights, rolls and moments of any digits: there is a plan with targets, or one of two errors, each time the same."""
+    routes = tuple(
+        msgspec.structs.replace(route, to=tuple(_weighed(step, weights) for step in route.to))
+        for route in config.routes
+    )
+    made = compile_policy(msgspec.structs.replace(config, routes=routes))
+    found = outcome(made, asked, roll, now_s)
+    assert found == outcome(made, asked, roll, now_s)
+    if isinstance(found, str):
+        return
+    assert found.route is not None and found.plan.targets
+    assert len(found.plan.targets) + len(found.plan.skipped) == len(found.route.to)
+    reasons = {str(skip.target): skip.reason for skip in found.plan.skipped}
+    assert all(reasons.values())
+
+
+def _weighed(one: Step, weights: list[float]) -> Step:
+    return Step(tuple((target, weight) for (target, _), weight in zip(one.choices, weights, strict=False)))
 
 
 def test_a_plan_that_does_not_vary_is_made_once() -> None:
@@ -215,36 +216,3 @@ def test_a_route_s_timeouts_stand_over_the_policy_s() -> None:
     )
     timeouts = decide(made, facts(), roll=0).timeouts
     assert timeouts == Timeouts(head=Seconds(1), idle=Seconds(8))
-
-
-def test_weights_hold() -> None:
-    """20,000 draws of a fixed seed: each share within four standard deviations (under 1.5 percent points) of its weight."""
-    weights = (95.0, 4.0, 1.0, 100.0)
-    made = policy(
-        Route(name="r", match=Match(), to=(step("openai/a", "openai/b", "openai/c", "openai/d", weights=weights),))
-    )
-    dice = random.Random(7)
-    drawn = Counter(decide(made, facts(), roll=dice.random()).plan.targets[0].model for _ in range(20_000))
-    for model, weight in zip("abcd", weights, strict=True):
-        share = weight / sum(weights)
-        assert abs(drawn[model] / 20_000 - share) < 4 * (share * (1 - share) / 20_000) ** 0.5
-
-
-@pytest.mark.parametrize(
-    ("roll", "model"), [(0.0, "a"), (0.2499999, "a"), (0.25, "b"), (0.4999999, "b"), (0.5, "c"), (1 - 2**-53, "c")]
-)
-def test_where_a_draw_falls(roll: float, model: str) -> None:
-    """The weights are laid end to end; a boundary belongs to the next."""
-    made = policy(Route(name="r", match=Match(), to=(step("openai/a", "openai/b", "openai/c", weights=(1, 1, 2)),)))
-    assert decide(made, facts(), roll=roll).plan.targets == (Target("openai", model),)
-
-
-def test_weighted_steps_draw_for_themselves() -> None:
-    """Of two steps with equal halves, each of the four pairs is a quarter of 20,000 draws, within four deviations."""
-    halves = (step("openai/a", "openai/b", weights=(1, 1)), step("openai/c", "openai/d", weights=(1, 1)))
-    made = policy(Route(name="r", match=Match(), to=halves))
-    rng = random.Random(7)
-    drawn = Counter(decide(made, facts(), roll=rng.random()).plan.targets for _ in range(20_000))
-    assert len(drawn) == 4
-    for count in drawn.values():
-        assert abs(count - 5000) < 4 * (20_000 * 0.25 * 0.75) ** 0.5

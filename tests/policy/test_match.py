@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.schema import Match
-from proxy.exchange import Carrier, Endpoint, Facts, Format
-from proxy.policy.match import _expression, compile_fixed, compile_live, glob
+from proxy.config.schema import Match, TokenRange
+from proxy.exchange import Carrier, Endpoint, Facts, Format, Look, Prompt
+from proxy.policy.match import _expression, compile_fixed, compile_live, fixed_tests, glob, live_tests
+from tests.policy.policies import FACTS, matches
+from tests.policy.rules import FakeLook, Sealed, takes
 
 CHAT = Endpoint("chat.completions", Format.OPENAI, Carrier.JSON)
 
@@ -121,3 +125,69 @@ def test_a_match_is_the_conjunction_of_its_parts(
         and all(name in sent and any(fits(one, sent[name]) for one in values) for name, values in header.items())
     )
     assert bool(compile_fixed(Match(model=tuple(models), path=tuple(paths), header=header))(asked)) is expected
+
+
+@given(matches(), FACTS)
+def test_a_match_is_what_the_rules_say(match: Match, asked: Facts) -> None:
+    """Of line, headers and body alike."""
+    live = compile_live(match)
+    assert (compile_fixed(match)(asked) and (live is None or live(asked))) is takes(match, asked)
+
+
+def body(tokens: int = 0, *, holds: bool = False) -> FakeLook:
+    """A body of so many tokens that holds all there can be, or nothing."""
+    return FakeLook(told=Prompt(tokens=tokens, tools=holds, images=holds, audio=holds, json=holds))
+
+
+@pytest.mark.parametrize("name", ["tools", "images", "audio", "json"])
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize(("look", "holds"), [(body(holds=True), True), (body(), False), (None, False)])
+def test_what_a_body_holds(name: str, wanted: bool, look: Look | None, holds: bool) -> None:
+    """Asked for or asked against; a body that cannot be looked into holds nothing."""
+    (found,) = live_tests(msgspec.convert({name: wanted}, Match))
+    assert found[0] == name
+    assert found[1](msgspec.structs.replace(facts(), look=look)) is (holds is wanted)
+
+
+@pytest.mark.parametrize(
+    ("over", "up_to", "taken"),
+    [(100, None, [101, 1000]), (None, 100, [0, 99, 100]), (99, 100, [100]), (None, None, [0, 99, 100, 101, 1000])],
+)
+def test_ranges_of_prompt_tokens(over: int | None, up_to: int | None, taken: list[int]) -> None:
+    """More than the one bound, and up to the other."""
+    live = compile_live(Match(prompt_tokens=TokenRange(over=over, up_to=up_to)))
+    assert live is not None
+    asked = {tokens: msgspec.structs.replace(facts(), look=body(tokens)) for tokens in (0, 99, 100, 101, 1000)}
+    assert [tokens for tokens, one in asked.items() if live(one)] == taken
+
+
+@pytest.mark.parametrize(("stated", "found", "expected"), [(None, "simple", True), ("complex", "simple", False)])
+def test_a_stated_class_stands_over_the_one_that_is_found(stated: str | None, found: str, expected: bool) -> None:
+    """The client knows best."""
+    live = compile_live(Match(complexity=("simple",)))
+    assert live is not None
+    asked = msgspec.structs.replace(facts(complexity=stated), look=FakeLook(told_class=found))
+    assert live(asked) is expected
+
+
+def test_the_cheap_tests_come_first() -> None:
+    """The stream is known without a look, so a route for streams never looks into a request that is none."""
+    match = Match(complexity=("simple",), prompt_tokens=TokenRange(over=1), json=True, tools=True, stream=True)
+    assert [name for name, _ in live_tests(match)] == ["stream", "tools", "json", "prompt_tokens", "complexity"]
+    live = compile_live(match)
+    assert live is not None and live(msgspec.structs.replace(facts(), look=Sealed())) is False
+    assert compile_live(Match(model=("m",), path=("/x",), format="openai")) is None
+
+
+def test_fixed_tests_are_named_by_what_they_ask() -> None:
+    """`explain` shows these names: one test each, and none of the body among them."""
+    match = Match(
+        model=("m",), path=("/x",), header={"X-Team": ("a",), "b": ("*",)}, format="openai", stream=True, tools=True
+    )
+    assert [name for name, _ in fixed_tests(match)] == ["model", "path", "header.X-Team", "header.b", "format"]
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [("openai", True), ("anthropic", False)])
+def test_the_client_s_format(wanted: Literal["openai", "anthropic"], expected: bool) -> None:
+    """By the endpoint, not by anything in the body."""
+    assert compile_fixed(Match(format=wanted))(facts()) is expected

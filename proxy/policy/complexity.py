@@ -1,0 +1,111 @@
+"""How hard a request looks: ten features, each from 0 to 1, a weighted sum, four classes. No model is asked.
+
+It reads the last message of the user's as a set of words, and the settings. What it can and cannot tell, and how that was
+found out, is in docs/complexity.md. English is read best, then German, French and Spanish; of others only what is no word
+(size, turns, code, formulas, tools, images, settings) counts.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import msgspec
+
+from proxy.config.schema import Complexity, ComplexityClass, Feature
+from proxy.policy.prompt import Reading
+from proxy.policy.vocabulary import CODE, CREATE, DEMANDS, MATHEMATICS, PHRASES, WORKS
+
+WEIGHTS: dict[str, float] = {
+    "size": 0.50,
+    "turns": 0.08,
+    "code": 0.24,
+    "mathematics": 0.36,
+    "tools": 0.15,
+    "images": 0.12,
+    "reasoning": 0.45,
+    "structured": 0.06,
+    "instructions": 0.60,
+    "creation": 0.0,
+}
+"""Built in; a policy's `complexity.weights` go over them. Creation makes a class of its own, and so no score."""
+
+_FEATURES: tuple[str, ...] = get_args(Feature)
+
+SIZE_FROM, SIZE_TO = 20, 8_000
+"""Tokens of a prompt that counts as no size at all, and as all of it; between them its logarithm counts."""
+
+TURNS_FULL, TOOLS_FULL = 12, 10
+"""Messages of the user's, and tools offered, that count as all there is."""
+
+
+class Assessment(msgspec.Struct, frozen=True):
+    """What was found. `parts`: what each feature adds to the score: its value times its weight."""
+
+    complexity: ComplexityClass
+    score: float
+    features: dict[str, float]
+    parts: dict[str, float]
+
+    @property
+    def why(self) -> str:
+        """The class and what led to it, in a sentence."""
+        if self.complexity == "creative":
+            return f"creative: it is asked to create something ({self.features['creation']:.2f})"
+        led = sorted((part, name) for name, part in self.parts.items() if part > 0)[::-1]
+        named = ", ".join(f"{name} {part:.2f}" for part, name in led[:4])
+        return f"{self.complexity}: score {self.score:.2f}{f' ({named})' if named else ''}"
+
+
+def assess(reading: Reading, settings: Complexity) -> Assessment:
+    """The class of a request that has been looked into."""
+    features = _features(reading)
+    weights = WEIGHTS | settings.weights
+    parts = {name: round(features[name] * weights[name], 4) for name in _FEATURES}
+    score = round(sum(parts.values()), 4)
+    complexity: ComplexityClass
+    if features["creation"] >= settings.creative_from and features["code"] < 0.5:
+        complexity = "creative"
+    elif score < settings.simple_below:
+        complexity = "simple"
+    else:
+        complexity = "complex" if score >= settings.complex_from else "standard"
+    return Assessment(complexity, score, features, parts)
+
+
+def _features(reading: Reading) -> dict[str, float]:
+    prompt = reading.prompt
+    text = reading.asked.lower()
+    words = set(text.translate(_TO_SPACES).split())
+    said = {kind: sum(phrase in text for phrase in phrases) for kind, phrases in PHRASES.items()}
+    demands = len(words & DEMANDS) + 2 * said["demands"] + min(4, text.count(b"\n- ") + text.count(b"\n1") * 2)
+    demands += max(0, text.count(b"?") - 1)
+    tokens = max(prompt.tokens, 1)
+    return {
+        "size": _share(math.log(tokens / SIZE_FROM) / math.log(SIZE_TO / SIZE_FROM)),
+        "turns": _share((prompt.turns - 1) / TURNS_FULL),
+        "code": _share(len(words & CODE) / 3 + said["code"] / 2),
+        "mathematics": _share(len(words & MATHEMATICS) / 2 + said["mathematics"] / 2),
+        "tools": _share(reading.tool_count / TOOLS_FULL),
+        "images": 1.0 if prompt.images else 0.0,
+        "reasoning": reading.reasoning,
+        "structured": 1.0 if prompt.json else 0.0,
+        "instructions": _share(demands / 6),
+        "creation": _creation(words, said["creation"]),
+    }
+
+
+def _creation(words: set[bytes], phrases: int) -> float:
+    """That something is to be made up takes two: a verb that asks for it, and a kind of work that is made up."""
+    works, verbs = len(words & WORKS), len(words & CREATE)
+    if works and verbs:
+        return _share(0.6 + 0.2 * (works - 1) + 0.2 * phrases)
+    return _share(0.5 * phrases + (0.3 if works else 0.0))
+
+
+def _share(value: float) -> float:
+    return round(min(1.0, max(0.0, value)), 3)
+
+
+_TO_SPACES = bytes(byte if byte >= 128 or chr(byte).isalnum() or byte in b"_+#" else 32 for byte in range(256))
+"""Marks become spaces, so that what is left are words. Bytes beyond ASCII stay: they are letters more often than not."""

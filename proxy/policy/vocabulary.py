@@ -1,0 +1,110 @@
+"""The words by which a request's kind is told: lower case, UTF-8, whole words unless they are phrases.
+
+Kept short on purpose: a word is here because prompts of its kind hold it and others seldom do, not to be complete.
+"""
+
+from __future__ import annotations
+
+
+def _words(text: str) -> frozenset[bytes]:
+    return frozenset(text.encode().split())
+
+
+CODE = _words(
+    """
+    python javascript typescript java rust golang kotlin swift c++ c# php ruby sql html css regex bash dockerfile
+    function class method def import return const async await null undefined struct lambda api endpoint json yaml
+    bug debug refactor compile compiler stacktrace traceback exception segfault deadlock mutex thread goroutine
+    unit tests pytest jest query index schema migration algorithm recursion pointer repository commit merge
+    funktion klasse fehlermeldung fonction classe función clase código
+    """
+)
+
+MATHEMATICS = _words(
+    """
+    prove proof theorem lemma corollary integral derivative eigenvalue eigenvector matrix determinant polynomial
+    equation equations inequality modulo prime primes probability expectation variance bayes converges convergence
+    continuous differentiable topology bijective isomorphic homomorphism gradient hessian calculus algebra induction
+    beweise beweis satz gleichung wahrscheinlichkeit ableitung démontre démontrer théorème équation probabilité
+    demuestra teorema ecuación probabilidad derivada
+    """
+)
+
+DEMANDS = _words(
+    """
+    analyse analyze compare contrast evaluate assess design architect plan strategy justify derive optimise optimize
+    tradeoffs trade-offs constraints requirements implement investigate diagnose critique synthesise synthesize
+    reconcile prioritise prioritize simultaneously alternatives assumptions consequences implications rigorous
+    thoroughly comprehensive detailed roadmap migrate scalable consistency latency throughput failure risks
+    analysiere vergleiche bewerte entwirf begründe plane abwägen
+    explain describe prepare overview briefing recommendation summary findings suitable
+    erkläre beschreibe zusammenfassung vorteile nachteile
+    explique décris Évalue évalue conçois justifie planifie avantages analiza compara evalúa diseña justifica planifica
+    """
+)
+
+CREATE = _words(
+    """
+    write compose create invent imagine craft draft brainstorm suggest tell give make come rewrite continue
+    schreib schreibe verfasse erfinde dichte erzähl erzähle écris Écris écrire invente imagine compose raconte
+    escribe compón inventa imagina cuenta crea
+    """
+)
+
+WORKS = _words(
+    """
+    poem poems haiku sonnet limerick ballad verse rhyme rhymes story stories tale fable novel chapter screenplay dialogue
+    monologue song lyrics slogan slogans tagline taglines joke jokes pun puns riddle character characters villain
+    fantasy fairy fiction metaphor parody satire toast eulogy names nickname mascot
+    gedicht gedichte geschichte märchen lied witz witze slogan reim roman kurzgeschichte
+    poème histoire conte chanson blague slogan nouvelle poema cuento historia canción chiste eslogan
+    """
+)
+
+PHRASES: dict[str, tuple[bytes, ...]] = {
+    "code": tuple(
+        one.encode() for one in ("```", "def ", "();", "{\n", "=> ", "select ", " import ", "#include", "</", "err !=")
+    ),
+    "mathematics": tuple(
+        one.encode()
+        for one in ("\\frac", "\\int", "\\sum", "$$", "∑", "∫", "√", "≤", "∀", "∃", "^2", "x^", "证明", "定理")
+    ),
+    "demands": tuple(
+        one.encode()
+        for one in (
+            "step by step",
+            "step-by-step",
+            "trade-off",
+            "root cause",
+            "pros and cons",
+            "take into account",
+            "edge cases",
+            "schritt für schritt",
+            "étape par étape",
+            "paso a paso",
+            "multi-step",
+            "at least three",
+            "on the one hand",
+            "under the constraint",
+            "first,",
+            "finally,",
+        )
+    ),
+    "creation": tuple(
+        one.encode()
+        for one in (
+            "once upon a time",
+            "in the style of",
+            "im stil von",
+            "à la manière de",
+            "al estilo de",
+            "come up with",
+            "brainstorm",
+            "make up",
+            "ideas for",
+            "写一首",
+            "写一个故事",
+            "詩を書",
+        )
+    ),
+}

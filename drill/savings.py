@@ -15,19 +15,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import yaml
+
 from bench.report import table
 from drill.traffic import TRACE, Arrival, TraceError, read_trace, synthetic
-from proxy.config.schema import Config
+from proxy.config.schema import Complexity, Config
 from proxy.config.store import load
-from proxy.exchange import Target
+from proxy.exchange import Carrier, Endpoint, Format, Target
 from proxy.policy.compiled import Policy, compile_policy
+from proxy.policy.look import BodyLook
 from proxy.policy.replay import Report, replay
 from proxy.policy.replay_log import Tally, read_log
+from proxy.policy.tokens import estimate
 
 POLICY = Path(__file__).resolve().parent.parent / "examples" / "policy-tiers.yaml"
 
 FRONTIER = Target("openai", "gpt-5.4")
 """What every request goes to today, in the comparison."""
+
+CHAT = Endpoint("chat.completions", Format.OPENAI, Carrier.JSON, inference=True)
 
 CLASSES = ("simple", "standard", "creative", "complex")
 """From the one that is dealt to the shortest requests to the one for the longest, where it goes by size."""
@@ -41,6 +47,15 @@ MIXES: Mapping[str, tuple[float, float, float, float]] = {
 
 DEALS = ("by chance", "by size")
 """How classes meet sizes: independent of each other, or the longer a request the higher its class, which saves less."""
+
+CLASSIFIED = "as classified"
+"""A third way: prompts are drawn by the mix, and the classifier finds their classes, right or wrong."""
+
+PROMPTS = Path(__file__).resolve().parent.parent / "tests" / "policy" / "prompts.yaml"
+"""Prompts by the class that their authors meant (docs/complexity.md)."""
+
+FILLER = "and so it went on, as it had before. "
+"""What stands for the rest of a conversation, in front of the prompt, so that the whole is as long as in the trace."""
 
 BEGAN_UNIX_S = datetime(2023, 11, 16, 18, 15, 46, tzinfo=UTC).timestamp()
 """When the trace begins."""
@@ -73,6 +88,23 @@ def deal(arrivals: Sequence[Arrival], shares: Sequence[float], how: str, seed: i
     return classes
 
 
+def classified(arrivals: Sequence[Arrival], shares: Sequence[float], seed: int, settings: Complexity) -> list[str]:
+    """The class that the classifier finds for each arrival: a prompt of a class drawn by `shares`, behind as much of a
+    conversation as makes it as long as in the trace.
+    """
+    prompts: dict[str, list[str]] = yaml.safe_load(PROMPTS.read_text())
+    dice = random.Random(seed)
+    per_filler = estimate(FILLER.encode())
+    found = []
+    for arrival, meant in zip(arrivals, deal(arrivals, shares, "by chance", seed), strict=True):
+        prompt = dice.choice(prompts[meant])
+        fillers = max(0, round((arrival.context - estimate(prompt.encode())) / per_filler))
+        messages = [{"role": "system", "content": FILLER * fillers}, {"role": "user", "content": prompt}]
+        body = json.dumps({"model": "auto", "messages": messages}, ensure_ascii=False).encode()
+        found.append(BodyLook(body, CHAT, settings).complexity)
+    return found
+
+
 def log_lines(arrivals: Sequence[Arrival], classes: Sequence[str]) -> Iterator[bytes]:
     """The log that Fusebox would have written, had all gone to one model: docs/logging.md's line of each request."""
     for number, (arrival, found) in enumerate(zip(arrivals, classes, strict=True)):
@@ -100,12 +132,14 @@ def log_lines(arrivals: Sequence[Arrival], classes: Sequence[str]) -> Iterator[b
         yield json.dumps(fields).encode()
 
 
-def rows(arrivals: Sequence[Arrival], policy: Policy, seed: int) -> list[Row]:
+def rows(arrivals: Sequence[Arrival], policy: Policy, seed: int, settings: Complexity) -> list[Row]:
     """Each mix, dealt in each way."""
     made = []
     for mix, shares in MIXES.items():
-        for how in DEALS:
-            lines = log_lines(arrivals, deal(arrivals, shares, how, seed))
+        for how in (*DEALS, CLASSIFIED):
+            by_look = how == CLASSIFIED
+            classes = classified(arrivals, shares, seed, settings) if by_look else deal(arrivals, shares, how, seed)
+            lines = log_lines(arrivals, classes)
             requests = read_log((("trace", line) for line in lines), Tally())
             made.append(Row(mix, how, replay(requests, policy)))
     return made
@@ -178,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"drill.savings: {error}", file=sys.stderr)
         return 2
     config = load(chosen.policy)
-    found = rows(arrivals, compile_policy(config), chosen.seed)
+    found = rows(arrivals, compile_policy(config), chosen.seed, config.complexity)
     source = "made up, of the trace's shape" if chosen.synthetic else chosen.trace.name
     print(markdown(found, arrivals, config, source), end="")
     return 0

@@ -14,6 +14,7 @@ from drill import savings
 from drill.savings import CLASSES, MIXES, deal
 from drill.traffic import TRACE, Arrival, synthetic
 from proxy.cli import main as fusebox
+from proxy.config.schema import Complexity
 
 POLICY = """
 providers:
@@ -174,3 +175,14 @@ def test_without_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     """2, with the way to do without."""
     assert savings.main(["--trace", str(tmp_path / "none.csv")]) == 2
     assert "--synthetic" in capsys.readouterr().err
+
+
+def test_the_classifier_finds_the_classes_of_drawn_prompts() -> None:
+    """Prompts of the mix behind a conversation of any length: most are classed as meant, and all have a class."""
+    arrivals = synthetic(3)[:400]
+    shares = savings.MIXES["balanced"]
+    found = savings.classified(arrivals, shares, 3, Complexity())
+    meant = savings.deal(arrivals, shares, "by chance", 3)
+    assert set(found) <= set(savings.CLASSES)
+    assert sum(one == other for one, other in zip(found, meant, strict=True)) > 0.8 * len(arrivals)
+    assert found == savings.classified(arrivals, shares, 3, Complexity())

@@ -14,6 +14,7 @@ import msgspec
 
 from proxy.config.schema import Complexity, ComplexityClass, Feature
 from proxy.policy.prompt import Reading
+from proxy.policy.tokens import estimate
 from proxy.policy.vocabulary import CODE, CREATE, DEMANDS, MATHEMATICS, PHRASES, WORKS
 
 WEIGHTS: dict[str, float] = {
@@ -32,8 +33,11 @@ WEIGHTS: dict[str, float] = {
 
 _FEATURES: tuple[str, ...] = get_args(Feature)
 
-SIZE_FROM, SIZE_TO = 20, 8_000
-"""Tokens of a prompt that counts as no size at all, and as all of it; between them its logarithm counts."""
+ASKED_FROM, ASKED_TO = 20, 8_000
+"""Tokens of the last message that count as no size at all, and as all of it; between them the logarithm counts."""
+
+WHOLE_FROM, WHOLE_TO = 4_000, 128_000
+"""The same of the whole prompt: a short question at the end of a long conversation is a short question still."""
 
 TURNS_FULL, TOOLS_FULL = 12, 10
 """Messages of the user's, and tools offered, that count as all there is."""
@@ -80,9 +84,8 @@ def _features(reading: Reading) -> dict[str, float]:
     said = {kind: sum(phrase in text for phrase in phrases) for kind, phrases in PHRASES.items()}
     demands = len(words & DEMANDS) + 2 * said["demands"] + min(4, text.count(b"\n- ") + text.count(b"\n1") * 2)
     demands += max(0, text.count(b"?") - 1)
-    tokens = max(prompt.tokens, 1)
     return {
-        "size": _share(math.log(tokens / SIZE_FROM) / math.log(SIZE_TO / SIZE_FROM)),
+        "size": max(_size(estimate(reading.asked), ASKED_FROM, ASKED_TO), _size(prompt.tokens, WHOLE_FROM, WHOLE_TO)),
         "turns": _share((prompt.turns - 1) / TURNS_FULL),
         "code": _share(len(words & CODE) / 3 + said["code"] / 2),
         "mathematics": _share(len(words & MATHEMATICS) / 2 + said["mathematics"] / 2),
@@ -93,6 +96,10 @@ def _features(reading: Reading) -> dict[str, float]:
         "instructions": _share(demands / 6),
         "creation": _creation(words, said["creation"]),
     }
+
+
+def _size(tokens: float, none: int, full: int) -> float:
+    return _share(math.log(max(tokens, 1) / none) / math.log(full / none))
 
 
 def _creation(words: set[bytes], phrases: int) -> float:

@@ -8,9 +8,10 @@ number of routes, so that figures that are compared come from the same seconds; 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from statistics import median
@@ -19,16 +20,20 @@ from timeit import Timer
 import msgspec
 
 from bench.report import number, table
-from proxy.config.schema import Config, Match, Mirror, Model, Price, Provider, Route, Step, TokenRange
+from proxy.config.schema import Complexity, Config, Match, Mirror, Model, Price, Provider, Route, Step, TokenRange
 from proxy.exchange import Carrier, Endpoint, Facts, Format, Prompt, Target
 from proxy.policy.compiled import REMEMBERED_MAX, Policy, compile_policy
 from proxy.policy.decide import decide
+from proxy.policy.look import BodyLook
 
 SIZES = (1, 10, 100, 300)
 """Routes in a policy."""
 
 LIMIT_US, LIMIT_ROUTES = 10.0, 100
 """What an ordinary request may cost, and with how many routes."""
+
+LOOK_LIMIT_US = 50
+"""What a look into an ordinary prompt may cost, its class with it."""
 
 NEVER_SEEN = 4 * REMEMBERED_MAX
 """Different requests that are asked in turn: far more than are remembered, so each is as good as never seen."""
@@ -190,12 +195,57 @@ def markdown(figures: Sequence[Figure]) -> str:
     return table(heads, rows)
 
 
+_QUESTION = "Write a Python function that merges two sorted lists, and explain its complexity step by step. "
+BODIES = {
+    "a question of 100 characters": json.dumps({"model": "auto", "messages": [{"role": "user", "content": _QUESTION}]}),
+    "one of 800, with a system text and two tools": json.dumps(
+        {
+            "model": "auto",
+            "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": _QUESTION * 8}],
+            "tools": [
+                {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "ab"
+            ],
+        }
+    ),
+    "a conversation of seven messages, 5 KB": json.dumps(
+        {
+            "model": "auto",
+            "messages": [{"role": "user" if at % 2 == 0 else "assistant", "content": _QUESTION * 8} for at in range(7)],
+        }
+    ),
+}
+"""Bodies that are looked into: ordinary prompts."""
+
+
+def looked_us(body: str, rounds: int) -> tuple[float, float]:
+    """CPU in µs of reading a body for its facts, and of that and its class; medians of `rounds`."""
+    raw, settings = body.encode(), Complexity()
+    endpoint = Endpoint("chat.completions", Format.OPENAI, Carrier.JSON, inference=True)
+    repeats = 500
+    timers = (
+        Timer(lambda: BodyLook(raw, endpoint, settings).prompt, timer=time.process_time),
+        Timer(lambda: BodyLook(raw, endpoint, settings).complexity, timer=time.process_time),
+    )
+    facts, both = (median(timer.repeat(rounds, repeats)) / repeats * 1e6 for timer in timers)
+    return facts, both
+
+
+def looks_markdown(figures: Mapping[str, tuple[float, float]]) -> str:
+    """A row for each body: its facts alone, and with its class (target: 50 µs)."""
+    rows = [
+        (name, f"{facts:.0f}", f"{both:.0f}", "yes" if both <= LOOK_LIMIT_US else "no")
+        for name, (facts, both) in figures.items()
+    ]
+    return table(("CPU µs per look", "facts", "facts and class", f"≤ {LOOK_LIMIT_US} µs"), rows)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.deciding", description=__doc__)
     parser.add_argument("--rounds", type=int, choices=range(1, 100), default=15, metavar="1..99")
     rounds = parser.parse_args(arguments).rounds
-    print(markdown([measured(case, rounds, NEVER_SEEN, time.process_time) for case in CASES]), end="")
+    print(markdown([measured(case, rounds, NEVER_SEEN, time.process_time) for case in CASES]))
+    print(looks_markdown({name: looked_us(body, rounds) for name, body in BODIES.items()}), end="")
     return 0
 
 

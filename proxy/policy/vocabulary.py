@@ -61,50 +61,61 @@ WORKS = _words(
     """
 )
 
-PHRASES: dict[str, tuple[bytes, ...]] = {
-    "code": tuple(
-        one.encode() for one in ("```", "def ", "();", "{\n", "=> ", "select ", " import ", "#include", "</", "err !=")
+Phrases = tuple[tuple[bytes, bytes], ...]
+"""Each with what must be there, or it need not be searched for: the word it begins with, or one byte of a sign."""
+
+
+def _phrases(words: str, *signs: str) -> Phrases:
+    """Phrases of words, one a line, and signs."""
+    lines = [line.strip().encode() for line in words.splitlines() if line.strip()]
+    first = [(line.replace(b"-", b" ").replace(b",", b" ").split()[0], line) for line in lines]
+    return (*first, *((_rarest(sign.encode()), sign.encode()) for sign in signs))
+
+
+def _rarest(sign: bytes) -> bytes:
+    """The byte of a sign that prose has least: one that is no letter, digit or space."""
+    return next((sign[at : at + 1] for at in range(len(sign)) if not sign[at : at + 1].isalnum()), sign[:1])
+
+
+PHRASES: dict[str, Phrases] = {
+    "code": _phrases("def", "```", "();", "{\n", "=> ", "#include", "</", "err !="),
+    "mathematics": _phrases(
+        "", "\\frac", "\\int", "\\sum", "$$", "∑", "∫", "√", "≤", "∀", "∃", "^2", "x^", "证明", "定理"
     ),
-    "mathematics": tuple(
-        one.encode()
-        for one in ("\\frac", "\\int", "\\sum", "$$", "∑", "∫", "√", "≤", "∀", "∃", "^2", "x^", "证明", "定理")
+    "demands": _phrases(
+        """
+        step by step
+        step-by-step
+        trade-off
+        root cause
+        pros and cons
+        take into account
+        edge cases
+        schritt für schritt
+        étape par étape
+        paso a paso
+        multi-step
+        at least three
+        on the one hand
+        under the constraint
+        first,
+        finally,
+        """
     ),
-    "demands": tuple(
-        one.encode()
-        for one in (
-            "step by step",
-            "step-by-step",
-            "trade-off",
-            "root cause",
-            "pros and cons",
-            "take into account",
-            "edge cases",
-            "schritt für schritt",
-            "étape par étape",
-            "paso a paso",
-            "multi-step",
-            "at least three",
-            "on the one hand",
-            "under the constraint",
-            "first,",
-            "finally,",
-        )
-    ),
-    "creation": tuple(
-        one.encode()
-        for one in (
-            "once upon a time",
-            "in the style of",
-            "im stil von",
-            "à la manière de",
-            "al estilo de",
-            "come up with",
-            "brainstorm",
-            "make up",
-            "ideas for",
-            "写一首",
-            "写一个故事",
-            "詩を書",
-        )
+    "creation": _phrases(
+        """
+        once upon a time
+        in the style of
+        im stil von
+        à la manière de
+        al estilo de
+        come up with
+        brainstorm
+        make up
+        ideas for
+        """,
+        "写一首",
+        "写一个故事",
+        "詩を書",
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.harness import HANG_S, Client, Exchange, Fusebox, Upstream, chat, ok, request
+from tests.harness import HANG_S, ROOT, Client, Exchange, Fusebox, Upstream, chat, ok, request
 
 CONFIG = """
 breaker: {{scope: target}}
@@ -66,6 +67,14 @@ async def test_what_is_shown(fusebox: Fusebox) -> None:
     assert shown["fusebox_mirror_copies_total",] == 1
     assert shown["fusebox_active_requests",] == 0
     assert [key[1] for key in shown if key[0] == "fusebox_policy_info"] == [await digest(fusebox)]
+
+
+async def test_the_page_names_them_all(fusebox: Fusebox) -> None:
+    """docs/metrics.md has what is there, and nothing else but what needs a candidate policy."""
+    named = set(re.findall(r"`(fusebox_[a-z_]+)`", (ROOT / "docs/metrics.md").read_text()))
+    shown = {key[0] for key in await samples(fusebox)}
+    assert shown <= named
+    assert named - shown == {"fusebox_shadow_compared_total", "fusebox_shadow_differing_total"}
 
 
 async def digest(fusebox: Fusebox) -> str:

@@ -630,3 +630,13 @@ def test_reader_and_writer_agree_on_their_bounds() -> None:
     assert replay_facts.HEADER_LOGGED == record_module.HEADER_MAX
     assert replay_facts.PATH_LOGGED == record_module.PATH_MAX
     assert json.loads('"openai"') == Format.OPENAI.value
+
+
+def test_a_route_that_is_over_asks_for_nothing() -> None:
+    """What it would ask was not looked at when the request was decided, so the log need not have it."""
+    over = route("over", "a", match=Match(json=True), until=Moment(1_000.0))
+    team = route("team", "a", match=Match(header={"authorization": ("x",)}))
+    made = policy(over, route("rest", "a"), team, models={})
+    logged = next(iter(read_log([("log", orjson.dumps(line(1, model="m", matched_headers={})))], Tally())))
+    headers = AskedHeaders(logged.matched_headers)
+    assert redecide(made, logged, facts_of(logged, headers), headers).plan.route == "rest"

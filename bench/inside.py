@@ -1,4 +1,4 @@
-"""``python -m bench.inside``: what a request costs inside the process, without sockets, and what its guards cost.
+"""``python -m bench.inside``: what a request costs inside the process, without sockets, its guards, and its usage.
 
 Transports that only keep what is written stand for client and provider; everything else is the real thing, from the
 client's bytes to the log line. Nothing of the system's is in these figures, so they tell two versions of the code apart
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from timeit import repeat
 from typing import Any
@@ -152,6 +153,52 @@ def guards_us() -> dict[str, float]:
     return {name: min(repeat(one, number=20_000, repeat=9)) / 20_000 * 1e6 for name, one in names.items()}
 
 
+USAGE = (
+    b'"usage":{"prompt_tokens":120,"completion_tokens":50,"total_tokens":170,"prompt_tokens_details":{"cached_tokens":64,'
+    b'"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":20,"audio_tokens":0}}}'
+)
+EVENT = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":'
+    b'{"content":"hello"},"finish_reason":null}]}\n\n'
+)
+
+
+def usage_us() -> dict[str, float]:
+    """CPU in µs of watching for usage: per event of a stream, for what a stream costs once, and per body."""
+    from proxy.wire import usage
+    from proxy.wire.endpoints import inference
+
+    chat = inference("/v1/chat/completions")
+    assert chat is not None
+    null = EVENT.replace(b"}\n\n", b',"usage":null}\n\n')
+    last = EVENT.replace(b"}\n\n", b"," + USAGE + b"\n\n")
+    json, half = b"application/json", len(EVENT) // 2
+    feed = usage.EventWatch(chat).feed
+
+    def halves() -> None:
+        feed(EVENT[:half])
+        feed(EVENT[half:])
+
+    def once() -> None:
+        watch = usage.watch(chat, b"text/event-stream")
+        assert watch is not None
+        watch.feed(last)
+        watch.usage()
+
+    bodies = {size: ANSWER_BODY[:-1].replace(b"x" * 640, b"x" * size) + b"," + USAGE for size in (640, 20_000, 240_000)}
+    names: dict[str, Callable[[], object]] = {
+        "an event without": lambda: feed(EVENT),
+        'an event with "usage":null': lambda: feed(null),
+        "an event in two halves": halves,
+        "an event with a usage": lambda: feed(last),
+        "a stream, once": once,
+        "a body without": lambda: usage.of_body(chat, json, b"", ANSWER_BODY),
+    }
+    for size, body in bodies.items():
+        names[f"a body of {size:,} bytes"] = partial(usage.of_body, chat, json, b"", body)
+    return {name: min(repeat(one, number=5_000, repeat=9)) / 5_000 * 1e6 for name, one in names.items()}
+
+
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.inside", description=__doc__)
@@ -171,6 +218,8 @@ def main() -> int:
         print(f"a request without sockets ({tree.name}): {found.stdout.strip()} µs")
     for name, cost in guards_us().items():
         print(f"guards, {name}: {cost:.2f} µs")
+    for name, cost in usage_us().items():
+        print(f"usage, {name}: {cost:.2f} µs")
     return 0
 
 

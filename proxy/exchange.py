@@ -133,3 +133,26 @@ class Plan(msgspec.Struct, frozen=True):
     route: str
     targets: tuple[Target, ...]
     skipped: tuple[Skipped, ...] = ()
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a provider says one exchange used (built by ``wire/usage``), in one meaning for every format.
+
+    `input`: all tokens of the prompt, with those read from and written to the provider's cache. `output`: all tokens of
+    the answer, reasoning included. The other token counts are parts of these two: `cached_input`, `cache_write` and
+    `audio_input` of `input`, `cache_write_1h` (kept for an hour, not minutes) of `cache_write`, `reasoning` and
+    `audio_output` of `output`. `seconds`: of audio. `units`: of a provider's own, as searches of a reranker.
+    `reported_usd`: the cost, where the provider tells it.
+    """
+
+    input: int
+    output: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    reasoning: int = 0
+    audio_input: int = 0
+    audio_output: int = 0
+    seconds: float = 0.0
+    units: float = 0.0
+    reported_usd: float | None = None

@@ -163,12 +163,16 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """USD per million tokens.
 
     `input`: tokens of the prompt. `output`: tokens of the answer. `cached_input`: those of the prompt that the provider
-    had in its cache; as `input` if left out. `batch`: a factor on all prices in the batch API. `long_context`: see there.
+    had in its cache; as `input` if left out. `cache_write`: those that it put there; as `input` if left out.
+    `cache_write_1h`: those that it put there for an hour; as `cache_write` if left out. `batch`: a factor on all prices
+    in the batch API. `long_context`: see there.
     """
 
     input: Annotated[float, Meta(ge=0)]
     output: Annotated[float, Meta(ge=0)]
     cached_input: Annotated[float, Meta(ge=0)] | None = None
+    cache_write: Annotated[float, Meta(ge=0)] | None = None
+    cache_write_1h: Annotated[float, Meta(ge=0)] | None = None
     batch: Annotated[float, Meta(ge=0, le=1)] = 1.0
     long_context: LongContext | None = None
 

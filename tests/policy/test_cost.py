@@ -9,12 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.schema import LongContext, Price
-from proxy.policy.cost import Usage, blended, cost_usd
+from proxy.policy.cost import Usage, blended, charge_usd, cost_usd
 
 PLAIN = Price(input=2.50, output=15.00)
 CACHED = Price(input=2.50, cached_input=0.25, output=15.00, batch=0.5)
 LONG = Price(
     input=2.50, cached_input=0.25, output=15.00, long_context=LongContext(over=272_000, input=5.00, output=22.50)
+)
+WRITES = Price(input=3.00, cached_input=0.30, cache_write=3.75, cache_write_1h=6.00, output=15.00)
+LONG_WRITES = Price(
+    input=3.00,
+    cached_input=0.30,
+    cache_write=3.75,
+    cache_write_1h=6.00,
+    output=15.00,
+    long_context=LongContext(over=200_000, input=6.00, output=22.50),
 )
 MILLION = 1_000_000
 
@@ -36,6 +45,18 @@ MILLION = 1_000_000
         (LONG, Usage(300_000, 0, 100_000), 1.0 + 0.05),  # cached input costs twice as much when other input does
         (LONG, Usage(1000, MILLION), 0.0025 + 15),  # the answer's length is not the prompt's
         (Price(input=0, output=0), Usage(MILLION, MILLION), 0.0),
+        # 400 fresh at 3, 300 read at 0.30, 200 written at 3.75, 100 written for an hour at 6.
+        (WRITES, Usage(1000, 0, 300, 300, 100), 0.0012 + 0.00009 + 0.00075 + 0.0006),
+        (WRITES, Usage(1000, 0, 0, 1000), 0.00375),
+        (WRITES, Usage(1000, 0, 0, 1000, 1000), 0.006),
+        (WRITES, Usage(1000, 0, 0, 5000, 9000), 0.006),  # more written than there was is all of it
+        (WRITES, Usage(1000, 0, 900, 500), 0.00027 + 0.000375),  # nothing is both read and written
+        (PLAIN, Usage(1000, 0, 0, 400, 100), 0.0025),  # no price for writes: they cost as any
+        (Price(input=3, output=15, cache_write=3.75), Usage(1000, 0, 0, 1000, 1000), 0.00375),
+        (Price(input=3, output=15, cache_write_1h=6), Usage(1000, 0, 0, 600, 100), 0.0027 + 0.0006),
+        (LONG_WRITES, Usage(200_000, 0, 0, 200_000), 0.75),
+        (LONG_WRITES, Usage(300_000, 0, 100_000, 100_000, 50_000), 0.6 + 0.06 + 0.375 + 0.6),
+        (PLAIN, Usage(1000, 500, reasoning=400, audio_input=900, audio_output=90, seconds=60), 0.0025 + 0.0075),
         (Price(input=0, output=1, long_context=LongContext(over=1, input=4, output=5)), Usage(2, 0, 2), 0.0),
     ],
 )
@@ -48,6 +69,32 @@ def test_costs(price: Price, usage: Usage, usd: float) -> None:
 def test_a_batch_costs_its_share(batch: bool, usd: float) -> None:
     """A factor on everything."""
     assert math.isclose(cost_usd(CACHED, Usage(MILLION, MILLION), batch=batch), usd)
+
+
+@pytest.mark.parametrize(
+    ("price", "usage", "usd"),
+    [
+        (PLAIN, Usage(MILLION), 2.50),
+        (PLAIN, Usage(MILLION, reported_usd=9.0), 2.50),  # the policy states its own price
+        (None, Usage(MILLION, reported_usd=9.0), 9.0),
+        (None, Usage(MILLION, reported_usd=0.0), 0.0),
+        (None, Usage(MILLION), None),
+        (PLAIN, Usage(0, 0), 0.0),
+        (PLAIN, Usage(0, MILLION, seconds=9), 15.00),
+        (PLAIN, Usage(0, seconds=9), None),  # a price per token says nothing about seconds, nor about searches
+        (PLAIN, Usage(0, units=1), None),
+        (PLAIN, Usage(0, units=1, reported_usd=0.002), 0.002),
+    ],
+)
+def test_what_is_charged(price: Price | None, usage: Usage, usd: float | None) -> None:
+    """None where nobody knows, never zero instead."""
+    assert charge_usd(price, usage) == usd
+
+
+def test_a_charge_in_a_batch() -> None:
+    """Of the policy's price, the share; what the provider says it costs is so already."""
+    assert charge_usd(CACHED, Usage(MILLION), batch=True) == 1.25
+    assert charge_usd(None, Usage(MILLION, reported_usd=9.0), batch=True) == 9.0
 
 
 COUNTS = st.integers(0, 10**7)

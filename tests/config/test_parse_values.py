@@ -69,7 +69,7 @@ def test_the_example_holds_every_key_and_says_its_defaults() -> None:
         type(config.routes[0]),
         type(config.routes[0].match),
     )
-    written = set(re.findall(r"([a-z_]+):", text))
+    written = set(re.findall(r"([a-z0-9_]+):", text))
     assert {name for one in structs for name in one.__struct_encode_fields__} <= written
 
 

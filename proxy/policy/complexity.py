@@ -13,7 +13,6 @@ import msgspec
 
 from proxy.config.schema import Complexity, ComplexityClass
 from proxy.policy.prompt import Reading
-from proxy.policy.tokens import estimate
 from proxy.policy.vocabulary import CODE, CREATE, DEMANDS, MATHEMATICS, PHRASES, WORKS, Phrases
 
 WEIGHTS: dict[str, float] = {
@@ -30,7 +29,7 @@ WEIGHTS: dict[str, float] = {
 }
 """Built in; a policy's `complexity.weights` go over them. Creation makes a class of its own, and so no score."""
 
-ASKED_FROM, ASKED_TO = 20, 8_000
+ASKED_FROM, ASKED_TO = 10, 8_000
 """Tokens of the last message that count as no size at all, and as all of it; between them the logarithm counts."""
 
 WHOLE_FROM, WHOLE_TO = 4_000, 128_000
@@ -79,10 +78,11 @@ def _features(reading: Reading) -> dict[str, float]:
     text = reading.asked.lower()
     words = set(text.translate(_TO_SPACES).split())
     said = {kind: _said(phrases, words, text) for kind, phrases in PHRASES.items()}
-    demands = len(words & DEMANDS) + 2 * said["demands"] + min(4, text.count(b"\n- ") + text.count(b"\n1") * 2)
-    demands += max(0, text.count(b"?") - 1)
+    asking = sum(map(text.count, _ASKING))
+    demands = len(words & DEMANDS) + 2 * said["demands"] + min(1, said["questions"]) + min(4, max(0, asking - 1)) // 2
+    demands += min(4, text.count(b"\n- ") + text.count(b"\n1") * 2) + max(0, text.count(b"?") - 1)
     return {
-        "size": max(_size(estimate(reading.asked), ASKED_FROM, ASKED_TO), _size(prompt.tokens, WHOLE_FROM, WHOLE_TO)),
+        "size": max(_size(reading.asked_tokens, ASKED_FROM, ASKED_TO), _size(prompt.tokens, WHOLE_FROM, WHOLE_TO)),
         "turns": _share((prompt.turns - 1) / TURNS_FULL),
         "code": _share(len(words & CODE) / 3 + said["code"] / 2),
         "mathematics": _share(len(words & MATHEMATICS) / 2 + said["mathematics"] / 2),
@@ -96,10 +96,12 @@ def _features(reading: Reading) -> dict[str, float]:
 
 
 def _said(phrases: Phrases, words: set[bytes], text: bytes) -> int:
-    """How many of the phrases are there. A byte is found fast, a word faster, so each is looked for before its phrase."""
+    """How many of the phrases are there."""
     said = 0
-    for first, phrase in phrases:
-        if (first in text if len(first) == 1 else first in words) and phrase in text:
+    for first in phrases.firsts & words:
+        said += sum([phrase in text for phrase in phrases.worded[first]])
+    for byte, sign in phrases.signs:
+        if byte in text and sign in text:
             said += 1
     return said
 
@@ -119,6 +121,9 @@ def _creation(words: set[bytes], phrases: int) -> float:
 def _share(value: float) -> float:
     return 0.0 if value <= 0.0 else 1.0 if value >= 1.0 else value
 
+
+_ASKING = (b" what ", b" which ", b" how ", b" whether ", b" welche ", b" quel")
+"""Of these several stand where several things are asked in one sentence; two count as one demand, the first not at all."""
 
 _TO_SPACES = bytes(byte if byte >= 128 or chr(byte).isalnum() or byte in b"_+#" else 32 for byte in range(256))
 """Marks become spaces, so that what is left are words. Bytes beyond ASCII stay: they are letters more often than not."""

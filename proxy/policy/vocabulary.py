@@ -5,6 +5,8 @@ Kept short on purpose: a word is here because prompts of its kind hold it and ot
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 
 def _words(text: str) -> frozenset[bytes]:
     return frozenset(text.encode().split())
@@ -17,6 +19,9 @@ CODE = _words(
     bug debug refactor compile compiler stacktrace traceback exception segfault deadlock mutex thread goroutine
     unit tests pytest jest query index schema migration algorithm recursion pointer repository commit merge
     funktion klasse fehlermeldung fonction classe función clase código
+    git github branch cron shell linux docker kubernetes terraform react component django flask spring node npm
+    nullpointerexception loop array arrays string parser server database postgres postgresql mysql redis queue lock
+    deque hashmap linked variable variables module package script scripts terminal programm skript datenbank
     """
 )
 
@@ -27,6 +32,9 @@ MATHEMATICS = _words(
     continuous differentiable topology bijective isomorphic homomorphism gradient hessian calculus algebra induction
     beweise beweis satz gleichung wahrscheinlichkeit ableitung démontre démontrer théorème équation probabilité
     demuestra teorema ecuación probabilidad derivada
+    theorems proofs disprove infinitely irrational reals integers integral integrals convex polynomials matrices vector
+    vectors logarithm bijection metric compact supremum cauchy finite modulus closed-form combinatorial permutation
+    stetig konvergiert folge menge primzahl suite espace converge métrique fonctions sucesión converge matriz
     """
 )
 
@@ -36,16 +44,24 @@ DEMANDS = _words(
     tradeoffs trade-offs constraints requirements implement investigate diagnose critique synthesise synthesize
     reconcile prioritise prioritize simultaneously alternatives assumptions consequences implications rigorous
     thoroughly comprehensive detailed roadmap migrate scalable consistency latency throughput failure risks
+    propose review discuss examine determine investigate argue correctness estimate quantify interpret model simulate
+    bisect confirm measure measurements evidence counterexample counter-example threshold robust rigorously formulate
+    develop construct decision hypotheses criteria dependencies feasibility mitigate stakeholders scenario scenarios
+    bottleneck bottlenecks invariant invariants complexity optimal why difference differences steps advice
     analysiere vergleiche bewerte entwirf begründe plane abwägen
+    untersuche entwickle beurteile prüfe schätze herleite warum unterschied unterschiede schritte
     explain describe prepare overview briefing recommendation summary findings suitable
     erkläre beschreibe zusammenfassung vorteile nachteile
     explique décris Évalue évalue conçois justifie planifie avantages analiza compara evalúa diseña justifica planifica
+    analyse compare propose construis estime pourquoi différence différences étapes
+    propón estima argumenta desarrolla explica describe diferencia diferencias pasos
     """
 )
 
 CREATE = _words(
     """
     write compose create invent imagine craft draft brainstorm suggest tell give make come rewrite continue
+    retell reimagine pen dream
     schreib schreibe verfasse erfinde dichte erzähl erzähle écris Écris écrire invente imagine compose raconte
     escribe compón inventa imagina cuenta crea
     """
@@ -56,20 +72,33 @@ WORKS = _words(
     poem poems haiku sonnet limerick ballad verse rhyme rhymes story stories tale fable novel chapter screenplay dialogue
     monologue song lyrics slogan slogans tagline taglines joke jokes pun puns riddle character characters villain
     fantasy fairy fiction metaphor parody satire toast eulogy names nickname mascot
+    villanelle ode epic elegy sketch skit jingle rap anecdote bedtime superhero protagonist
     gedicht gedichte geschichte märchen lied witz witze slogan reim roman kurzgeschichte
+    gutenachtgeschichte ballade sage fabel drehbuch liedtext spruch
     poème histoire conte chanson blague slogan nouvelle poema cuento historia canción chiste eslogan
     """
 )
 
-Phrases = tuple[tuple[bytes, bytes], ...]
-"""Each with what must be there, or it need not be searched for: the word it begins with, or one byte of a sign."""
+
+class Phrases(NamedTuple):
+    """Phrases of words, by the word they begin with, and signs, each with one byte of it; `firsts`: those words.
+
+    What a phrase begins with is found fast, so only where that is there the phrase is searched for.
+    """
+
+    firsts: frozenset[bytes]
+    worded: dict[bytes, tuple[bytes, ...]]
+    signs: tuple[tuple[bytes, bytes], ...]
 
 
 def _phrases(words: str, *signs: str) -> Phrases:
     """Phrases of words, one a line, and signs."""
-    lines = [line.strip().encode() for line in words.splitlines() if line.strip()]
-    first = [(line.replace(b"-", b" ").replace(b",", b" ").split()[0], line) for line in lines]
-    return (*first, *((_rarest(sign.encode()), sign.encode()) for sign in signs))
+    worded: dict[bytes, tuple[bytes, ...]] = {}
+    for line in words.splitlines():
+        if line.strip():
+            first = line.replace("-", " ").replace(",", " ").replace("'", " ").split()[0].encode()
+            worded[first] = (*worded.get(first, ()), line.strip().encode())
+    return Phrases(frozenset(worded), worded, tuple((_rarest(sign.encode()), sign.encode()) for sign in signs))
 
 
 def _rarest(sign: bytes) -> bytes:
@@ -80,7 +109,22 @@ def _rarest(sign: bytes) -> bytes:
 PHRASES: dict[str, Phrases] = {
     "code": _phrases("def", "```", "();", "{\n", "=> ", "#include", "</", "err !="),
     "mathematics": _phrases(
-        "", "\\frac", "\\int", "\\sum", "$$", "∑", "∫", "√", "≤", "∀", "∃", "^2", "x^", "证明", "定理"
+        "show that\nif and only if\nfor all",
+        "\\frac",
+        "\\int",
+        "\\sum",
+        "$$",
+        "∑",
+        "∫",
+        "√",
+        "≤",
+        "∀",
+        "∃",
+        "^2",
+        "x^",
+        "证明",
+        "定理",
+        "函数",
     ),
     "demands": _phrases(
         """
@@ -100,7 +144,29 @@ PHRASES: dict[str, Phrases] = {
         under the constraint
         first,
         finally,
+        work out
+        rule out
+        find out
+        """,
+        "分析",
+        "比较",
+        "设计",
+        "评估",
+    ),
+    "questions": _phrases(
         """
+        how do
+        how does
+        how can
+        how to
+        what would
+        what could
+        wie kann
+        wie funktioniert
+        comment fonctionne
+        """,
+        "解释",
+        "说明",
     ),
     "creation": _phrases(
         """
@@ -113,6 +179,9 @@ PHRASES: dict[str, Phrases] = {
         brainstorm
         make up
         ideas for
+        wedding speech
+        birthday speech
+        lettre d'amour
         """,
         "写一首",
         "写一个故事",

@@ -10,7 +10,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,6 +18,7 @@ import msgspec
 from aiohttp import web
 
 from proxy.admin.api import application
+from proxy.admin.metrics import Numbers
 from proxy.attempt.circuit import Counts, State, Why
 from proxy.attempt.guards import Guards
 from proxy.config import schema
@@ -26,6 +27,8 @@ from proxy.config.secrets import refresh
 from proxy.errors import FuseboxError
 from proxy.observe.health import Health
 from proxy.observe.logs import LineWriter, Logger, configure
+from proxy.observe.meter import Meter
+from proxy.observe.recorder import Recorder
 from proxy.serve.build import Builder, CannotStart, Pools
 from proxy.serve.handler import Handler
 from proxy.serve.listener import Listener, bind
@@ -55,14 +58,16 @@ HEAP_KEPT = 2 * 1024 * 1024
 
 
 class StateChanges:
-    """Logs each change of a breaker, and of this machine's way out."""
+    """Logs and counts each change of a breaker, and logs those of this machine's way out."""
 
-    def __init__(self, logger: Logger) -> None:
+    def __init__(self, logger: Logger, meter: Meter) -> None:
         self._logger = logger
+        self._meter = meter
 
     def on_change(self, name: str, old: State, new: State, why: Why, counts: Counts, open_for_s: float | None) -> None:
         """As ``attempt/circuit.Listener``."""
         facts: dict[str, object] = {"breaker": name, "was": old, "now": new, "why": why, **counts._asdict()}
+        self._meter.breaker_changed(name, new)
         if open_for_s is not None:
             facts["open_for_s"] = None if open_for_s == math.inf else round(open_for_s, 2)
         (self._logger.warning if new == "open" else self._logger.info)("breaker", **facts)
@@ -142,19 +147,16 @@ async def serve(
         logger = configure(writer.put, config.log.level)
         pools = Pools(egress)
         running.callback(pools.close)
-        live = Live(document, Builder(environment, pools, _guards(logger), Demo(running).fill, logger), logger)
+        meter = Meter()
+        live = Live(document, Builder(environment, pools, _guards(logger, meter), Demo(running).fill, logger), logger)
         await live.start()
         mirror = Mirror()
         running.push_async_callback(mirror.stop)
-        handler = Handler(lambda: live.snapshot, health, logger, mirror=mirror)
-        admin = web.AppRunner(
-            application(health, lambda: live.snapshot.ground.guards, logger, live, mirror),
-            access_log=None,
-            handle_signals=False,
-            shutdown_timeout=1.0,
-        )
-        await admin.setup()
-        running.push_async_callback(admin.cleanup)
+        recorder = Recorder(logger, meter)
+        running.push_async_callback(recorder.stop)
+        handler = Handler(lambda: live.snapshot, health, logger, mirror=mirror, recorder=recorder)
+        numbers = Numbers(health, live, meter, mirror, lambda: writer.dropped)
+        admin = await _admin(application(health, lambda: live.snapshot.ground.guards, logger, live, numbers), running)
         # Both addresses are bound before either is served: half a start helps nobody.
         data_sockets, admin_sockets = bind(config.listen), bind(config.admin)
         listener = Listener(data_sockets, handler, config.limits, lambda error: _log_refused(logger, error))
@@ -167,8 +169,7 @@ async def serve(
         background = [_keep_keys_fresh(lambda: live.snapshot, logger), _reload_on_signal(signals, live)]
         if watch_every_s is not None:
             background.append(live.keep_watch(watch_every_s))
-        for work in background:
-            running.push_async_callback(_end, asyncio.create_task(work))
+        _run_beside(background, running)
         keep_memory()
         health.ready = True
         _log_start(logger, live)
@@ -177,8 +178,22 @@ async def serve(
     return 0
 
 
-def _guards(logger: Logger) -> Callable[[schema.Config, Guards | None], Guards]:
-    changes = StateChanges(logger)
+async def _admin(app: web.Application, running: AsyncExitStack) -> web.AppRunner:
+    """The runner of the admin application, not yet on any socket."""
+    admin = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await admin.setup()
+    running.push_async_callback(admin.cleanup)
+    return admin
+
+
+def _run_beside(background: Iterable[Coroutine[None, None, None]], running: AsyncExitStack) -> None:
+    """Tasks that run until everything ends."""
+    for work in background:
+        running.push_async_callback(_end, asyncio.create_task(work))
+
+
+def _guards(logger: Logger, meter: Meter) -> Callable[[schema.Config, Guards | None], Guards]:
+    changes = StateChanges(logger, meter)
 
     def new(config: schema.Config, before: Guards | None) -> Guards:
         return Guards(

@@ -135,6 +135,24 @@ class Plan(msgspec.Struct, frozen=True):
     skipped: tuple[Skipped, ...] = ()
 
 
+class Tried(msgspec.Struct, frozen=True):
+    """One attempt and what came of it (built by ``attempt/chain``).
+
+    `by`: the target as the policy has it; `target`: the same with the model that was asked for. `outcome`, `category`,
+    `verdict`: as in ``attempt/outcomes``. `start_ms`: since the walk began; `ms`: until its answer could be handed on, or
+    until it had failed.
+    """
+
+    by: Target
+    target: str
+    outcome: str
+    category: str
+    verdict: str
+    start_ms: float
+    ms: float
+    status: int | None = None
+
+
 class Usage(msgspec.Struct, frozen=True):
     """What a provider says one exchange used (built by ``wire/usage``), in one meaning for every format.
 
@@ -142,7 +160,8 @@ class Usage(msgspec.Struct, frozen=True):
     the answer, reasoning included. The other token counts are parts of these two: `cached_input`, `cache_write` and
     `audio_input` of `input`, `cache_write_1h` (kept for an hour, not minutes) of `cache_write`, `reasoning` and
     `audio_output` of `output`. `seconds`: of audio. `units`: of a provider's own, as searches of a reranker.
-    `reported_usd`: the cost, where the provider tells it.
+    `reported_usd`: the cost, where the provider tells it. `batch`: it was answered at the price of batches, which is also
+    that of OpenAI's flex tier (https://platform.openai.com/docs/guides/flex-processing).
     """
 
     input: int
@@ -156,3 +175,4 @@ class Usage(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     units: float = 0.0
     reported_usd: float | None = None
+    batch: bool = False

@@ -49,8 +49,8 @@ def line(event: str, at_s: float, **fields: Any) -> str:
 def test_the_log_is_read_as_attempts() -> None:
     """Attempts follow one another from the request's begin; a request without trouble names its one target."""
     tried = [
-        {"target": "a/model-a", "outcome": "connection refused", "category": "TRANSPORT", "ms": 100.0},
-        {"target": "b/model-b", "outcome": "ok", "category": "OK", "ms": 300.0, "status": 200},
+        {"target": "a/model-a", "outcome": "connection refused", "class": "TRANSPORT", "ms": 100.0},
+        {"target": "b/model-b", "outcome": "ok", "class": "OK", "ms": 300.0, "status": 200},
     ]
     log = read_log(
         [

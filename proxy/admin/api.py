@@ -11,7 +11,6 @@ from proxy.attempt.guards import Guards
 from proxy.observe.health import Health
 from proxy.observe.logs import Logger
 from proxy.serve.live import Live
-from proxy.serve.mirror import Mirror
 
 
 def application(
@@ -19,7 +18,7 @@ def application(
     guards: Callable[[], Guards],
     logger: Logger,
     live: Live | None = None,
-    mirror: Mirror | None = None,
+    numbers: metrics.Numbers | None = None,
 ) -> web.Application:
     """The admin application. `guards`: those in force when it is asked. `live`: None where there is only them to show."""
 
@@ -39,5 +38,6 @@ def application(
         reload.add_routes(app, live)
         status.add_routes(app, health, live)
         explain.add_routes(app, lambda: live.snapshot)
-        metrics.add_routes(app, health, live, mirror or Mirror())
+    if numbers is not None:
+        metrics.add_routes(app, numbers)
     return app

@@ -1,18 +1,23 @@
 """``GET /metrics``: what the process knows of itself, in Prometheus' text format, put together when it is asked for.
 
-Requests pay nothing for it: the numbers are the guards', the reloads' and the mirror's own. Labels are names of the
-policy, never a client's text: of breakers per target only those of models that the policy names are shown.
+Requests pay nothing for the format: the numbers are plain ones (``observe/meter``), the guards', the reloads' and the
+mirror's own. Labels are names of the policy, never a client's text: where a policy keeps the client's model, that is a
+label only if ``models`` names it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
+from proxy import __version__
+from proxy.admin.metric_series import of_requests
 from proxy.attempt.breaker import Breaker
 from proxy.observe.health import Health
+from proxy.observe.meter import Meter
 from proxy.serve.live import Live
 from proxy.serve.mirror import Mirror
 from proxy.serve.snapshot import Snapshot
@@ -23,16 +28,27 @@ if TYPE_CHECKING:
 STATES = ("closed", "open", "half-open")
 
 
-def add_routes(app: web.Application, health: Health, live: Live, mirror: Mirror) -> None:
+class Numbers(NamedTuple):
+    """Where the numbers come from. `lines_dropped`: log lines that nobody read."""
+
+    health: Health
+    live: Live
+    meter: Meter
+    mirror: Mirror
+    lines_dropped: Callable[[], int]
+
+
+def add_routes(app: web.Application, numbers: Numbers) -> None:
     """Add the path to the admin application."""
 
     async def metrics(request: web.Request) -> web.Response:
         # Imported when somebody asks: nobody else pays for it at the start.
-        from prometheus_client import CollectorRegistry
+        from prometheus_client import CollectorRegistry, ProcessCollector
         from prometheus_client.exposition import choose_encoder
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(lambda: families(health, live, mirror)))
+        registry.register(_Collector(lambda: families(numbers)))
+        ProcessCollector(registry=registry)
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
@@ -46,11 +62,34 @@ class _Collector:
         self.collect = collect
 
 
-def families(health: Health, live: Live, mirror: Mirror) -> Iterator[Metric]:
-    """Every metric, as it is now."""
+def families(numbers: Numbers) -> Iterator[Metric]:
+    """Every metric of Fusebox's own, as it is now."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    snapshot, reloads = live.snapshot, live.reloads
+    health, snapshot = numbers.health, numbers.live.snapshot
+    build = GaugeMetricFamily("fusebox_build_info", "The version that runs.", labels=["version"])
+    build.add_metric([__version__], 1)
+    yield build
+    yield GaugeMetricFamily("fusebox_active_requests", "Requests under way.", value=health.active)
+    yield GaugeMetricFamily(
+        "fusebox_active_streams", "Of these, answers that have begun and go on.", value=health.streams
+    )
+    yield from of_requests(numbers.meter)
+    yield from _guards(snapshot, numbers.meter)
+    yield from _policy(numbers)
+    yield CounterMetricFamily("fusebox_mirror_copies", "Copies sent aside.", value=numbers.mirror.sent)
+    yield CounterMetricFamily(
+        "fusebox_mirror_left_out", "Copies that were not sent: too many were under way.", value=numbers.mirror.left_out
+    )
+    yield CounterMetricFamily(
+        "fusebox_log_lines_dropped", "Log lines dropped because nobody read stdout.", value=numbers.lines_dropped()
+    )
+
+
+def _policy(numbers: Numbers) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    reloads, shadow = numbers.live.reloads, numbers.live.snapshot.shadow
     info = GaugeMetricFamily("fusebox_policy_info", "The policy in force, by the digest of its files.", labels=["hash"])
     info.add_metric([reloads.digest], 1)
     yield info
@@ -66,13 +105,6 @@ def families(health: Health, live: Live, mirror: Mirror) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "fusebox_policy_reload_failing", "1: the files hold a policy that was not taken.", value=int(reloads.failing)
     )
-    yield GaugeMetricFamily("fusebox_active_requests", "Requests under way.", value=health.active)
-    yield from _guards(snapshot)
-    yield CounterMetricFamily("fusebox_mirror_copies", "Copies sent aside.", value=mirror.sent)
-    yield CounterMetricFamily(
-        "fusebox_mirror_left_out", "Copies that were not sent: too many were under way.", value=mirror.left_out
-    )
-    shadow = snapshot.shadow
     if shadow is not None:
         yield CounterMetricFamily(
             "fusebox_shadow_compared", "Requests that the candidate policy decided as well.", value=shadow.compared
@@ -82,8 +114,8 @@ def families(health: Health, live: Live, mirror: Mirror) -> Iterator[Metric]:
         )
 
 
-def _guards(snapshot: Snapshot) -> Iterator[Metric]:
-    from prometheus_client.core import GaugeMetricFamily
+def _guards(snapshot: Snapshot, meter: Meter) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     states = GaugeMetricFamily(
         "fusebox_breaker_state", "1 for the state that the breaker is in.", labels=["provider", "model", "state"]
@@ -98,18 +130,47 @@ def _guards(snapshot: Snapshot) -> Iterator[Metric]:
                 states.add_metric([guard.name, model, state], int(state == now))
     yield states
     yield under_way
-    yield GaugeMetricFamily("fusebox_cooldowns", "Keys and models that cool.", value=len(guards.cooldowns.snapshot()))
+    changes = CounterMetricFamily(
+        "fusebox_breaker_transitions",
+        "Changes of a breaker, by the state entered.",
+        labels=["provider", "model", "state"],
+    )
+    for (provider, model, state), count in _transitions(snapshot, meter).items():
+        changes.add_metric([provider, model, state], count)
+    yield changes
+    cooling = GaugeMetricFamily("fusebox_cooldowns", "Keys and models that cool.", labels=["provider", "reason"])
+    found = Counter((one.key.partition(":")[0], one.reason.value) for one in guards.cooldowns.snapshot())
+    for (provider, reason), count in sorted(found.items()):
+        cooling.add_metric([provider, reason], count)
+    yield cooling
+    yield GaugeMetricFamily(
+        "fusebox_uplink_down", "1: this machine's own way out seems to be down.", value=int(guards.uplink.down)
+    )
 
 
-def _named(snapshot: Snapshot, provider: str, breakers: list[Breaker]) -> Iterator[tuple[str, Breaker]]:
-    """The breakers of one provider with the model they are of; empty for the provider's own."""
-    models = {
+def _transitions(snapshot: Snapshot, meter: Meter) -> Counter[tuple[str, str, str]]:
+    """Changes by provider, model and state; a model that the policy does not name counts as none."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for (name, state), count in meter.transitions.items():
+        provider, _, model = name.partition("/")
+        found[provider, model if model in _models(snapshot, provider) else "", state] += count
+    return found
+
+
+def _models(snapshot: Snapshot, provider: str) -> set[str | None]:
+    """The models that the policy names at `provider`."""
+    return {
         target.model
         for route in snapshot.config.routes
         for step in route.to
         for target, _ in step.choices
         if target.provider == provider
     }
+
+
+def _named(snapshot: Snapshot, provider: str, breakers: list[Breaker]) -> Iterator[tuple[str, Breaker]]:
+    """The breakers of one provider with the model they are of; empty for the provider's own."""
+    models = _models(snapshot, provider)
     for breaker in breakers:
         model = breaker.label.partition("/")[2]
         if not model or model in models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import msgspec
 
@@ -17,6 +18,9 @@ from proxy.exchange import Target
 from proxy.upstream.provider import Provider
 from proxy.wire.headers import CREDENTIALS
 
+_FIGURES = re.compile(r"[:,]")
+"""Where the words of a reason end and its figures begin; the words alone are few enough for a metric's label."""
+
 FULL_RETRY_S = 1.0
 """What is said of a target that is full: places come free with every answer."""
 
@@ -24,7 +28,8 @@ FULL_RETRY_S = 1.0
 class Admit(msgspec.Struct, eq=False):
     """Gives leave for the attempts of one request.
 
-    `skipped`: the targets left out, with reasons. `retry_in_s`: when the first of them may be asked again; infinite:
+    `skipped`: the targets left out, with reasons. `left_out`: their providers, with the bare words of the reason.
+    `retry_in_s`: when the first of them may be asked again; infinite:
     unknown. `fault`: what to say if there was nothing but a provider without a key.
     """
 
@@ -32,6 +37,7 @@ class Admit(msgspec.Struct, eq=False):
     _request: Request
     _terms: Terms
     skipped: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
     retry_in_s: float = math.inf
     fault: FuseboxError | None = None
     refused: set[tuple[str, str | None]] | None = None
@@ -96,6 +102,7 @@ class Admit(msgspec.Struct, eq=False):
         """`target` is left out."""
         label = target.provider if model is None else f"{target.provider}/{model}"
         self.skipped = (*self.skipped, f"{label}: {reason}")
+        self.left_out = (*self.left_out, (target.provider, _FIGURES.split(reason, 1)[0]))
         self.retry_in_s = min(self.retry_in_s, retry_in_s)
 
     def give_back(self, leave: Leave) -> None:

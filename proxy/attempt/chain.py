@@ -18,13 +18,13 @@ from proxy.attempt.cooldown import Reason
 from proxy.attempt.hedge import may_be_hedged, race
 from proxy.attempt.judge import hold_whole, judge
 from proxy.attempt.last import last_word
-from proxy.attempt.outcomes import OK, Class, Cool, Next, Outcome, Retry, Verdict
+from proxy.attempt.outcomes import GONE, LET_GO, OK, Class, Cool, Next, Outcome, Retry, Verdict
 from proxy.attempt.send import Request, Sent, attempt
 from proxy.attempt.uplink import is_ours_perhaps
 from proxy.attempt.waits import stated_wait
-from proxy.attempt.walk import Failure, Ground, Leave, Send, Terms, Tried, Won
+from proxy.attempt.walk import Failure, Ground, Leave, Send, Terms, Won
 from proxy.errors import AllOut, ConnectFailed, FuseboxError, LocalFault, UpstreamFault
-from proxy.exchange import Plan, Target
+from proxy.exchange import Plan, Target, Tried
 
 LEFT_MIN_S = 1.0
 """No further target is asked with less time than this left: an attempt that cannot succeed only costs tokens."""
@@ -36,8 +36,8 @@ class Walk(msgspec.Struct, eq=False):
     """One request's way along its plan.
 
     Afterwards `tried` and `admit.skipped` say what was done and why. `attempts`: how many were made. `tried`: all of
-    them, if any of them failed. `asked`: the last target asked, if any was left out before it, or the one that won
-    a race. `panic`: every target was out, and one was asked all the same.
+    them, unless it was one that succeeded. `asked`: leave for the last target asked, if any was left out before it, or
+    for the one that won a race. `panic`: every target was out, and one was asked all the same.
     """
 
     _ground: Ground
@@ -48,16 +48,18 @@ class Walk(msgspec.Struct, eq=False):
     _send: Send = attempt
     attempts: int = 0
     tried: list[Tried] = []
-    asked: str | None = None
+    asked: Leave | None = None
     panic: bool = False
     _retries: int = 0
     _hedged: Target | None = None
     _failures: list[Failure] = []
     _started_s: float = 0.0
+    _began_s: float = 0.0
     admit: Admit = msgspec.UNSET  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         self._started_s = self._loop.time()
+        self._began_s = self._ground.guards.clock()
         self.admit = Admit(self._ground, self._request, self._terms)
 
     def copy(self) -> tuple[Request, Terms]:
@@ -76,7 +78,7 @@ class Walk(msgspec.Struct, eq=False):
                 if terms.hedge is not None and not self.attempts:
                     ended = await race(terms.hedge, leave, self._once, self._rival, self._ends, self._failures)
                     if isinstance(ended, Won):
-                        self.asked = ended.leave.label  # of the two, the one that answered
+                        self.asked = ended.leave  # of the two, the one that answered
                 else:
                     ended = await self._once(leave)
                 if isinstance(ended, Won):
@@ -120,7 +122,7 @@ class Walk(msgspec.Struct, eq=False):
         terms = self._terms
         self.attempts += 1
         if self.admit.skipped:
-            self.asked = leave.label
+            self.asked = leave
         sent: Sent | None = None
         try:
             if self._failures:
@@ -149,6 +151,7 @@ class Walk(msgspec.Struct, eq=False):
             return failure
         except BaseException:
             # Nobody waits any more: what was under way says nothing about the provider.
+            self._note(leave, GONE if self._hedged is None else LET_GO, None)
             leave.permit.ignore()
             self.admit.give_back(leave)
             await _drop(sent)
@@ -168,7 +171,7 @@ class Walk(msgspec.Struct, eq=False):
             guards.uplink.answered(leave.provider.where.origin)
         if guards.latencies is not None and answer.asked_s:
             guards.latencies.add(leave.label, (answer.first_event_s or answer.head_s) - answer.asked_s)
-        if self.tried:
+        if self.tried or self._hedged is not None:
             self._note(leave, OK, answer.status)
         return Won(sent, leave)
 
@@ -219,8 +222,10 @@ class Walk(msgspec.Struct, eq=False):
             )
 
     def _note(self, leave: Leave, outcome: Outcome, status: int | None) -> None:
+        start_ms = round((leave.at_s - self._began_s) * 1000, 1)
         ms = round((self._ground.guards.clock() - leave.at_s) * 1000, 1)
-        self.tried.append(Tried(leave.label, outcome.reason, outcome.category.value, ms, status))
+        words = outcome.reason, outcome.category.value, outcome.verdict.value
+        self.tried.append(Tried(leave.target, leave.label, *words, start_ms, ms, status))
 
     # What comes next.
 

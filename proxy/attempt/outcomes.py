@@ -121,6 +121,10 @@ def _local(reason: str, status: int, following: Next = Next.NO) -> Outcome:
     return Outcome(reason, Class.LOCAL, _IGNORE, _NOTHING, _NO, following, status)
 
 
+GONE = _local("client left", 499)
+LET_GO = _local("let go", 499)
+"""Another target answered first (``hedge``)."""
+
 FAULTS: dict[str, Outcome] = {
     "dns": _transport("name not found", 502),
     "tcp": _transport("connection refused", 502),
@@ -143,7 +147,7 @@ FAULTS: dict[str, Outcome] = {
     "other": _transport("upstream failed", 502),
     # Never a provider's fault (research 3.2, LOCAL).
     "client": _local("client's fault", 400),
-    "gone": _local("client left", 499),
+    "gone": GONE,
     "local": _local("unavailable here", 503, Next.YES),  # no key, no room: another target may have both
     "internal": _local("internal error", 500),
 }

@@ -74,16 +74,6 @@ class Leave(msgspec.Struct, eq=False):
         return self.target.provider if self.model is None else f"{self.target.provider}/{self.model}"
 
 
-class Tried(msgspec.Struct, frozen=True):
-    """One attempt for the log: what was asked, what came of it, how long it took in milliseconds."""
-
-    target: str
-    outcome: str
-    category: str
-    ms: float
-    status: int | None = None
-
-
 class Failure(msgspec.Struct, eq=False):
     """How an attempt ended that did not bring the answer: `sent` holds an answer of the provider's, or `fault` says why
     there is none. `wait_s`: the provider's own wish, if it stated one.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from proxy.commands.parts import BAD_CONFIG, PROBLEMS, Commands
 from proxy.commands.teaching import Teaching
 from proxy.config.problems import ConfigError
+from proxy.config.schema import Config
 from proxy.config.store import load_document
 from proxy.config.units import Seconds
 
@@ -56,8 +58,9 @@ def run(chosen: Namespace) -> int:
     from proxy.app import serve
     from proxy.serve.build import CannotStart
 
+    stdout = sys.stdout.buffer
     try:
-        return run_serving(serve(document, watch_every_s=chosen.watch))
+        return run_serving(serve(document, watch_every_s=chosen.watch, stdout=for_eyes(document.config, stdout)))
     except CannotStart as error:
         print(f"fusebox: {error}", file=sys.stderr)
         return BAD_CONFIG
@@ -67,6 +70,18 @@ def run(chosen: Namespace) -> int:
             file=sys.stderr,
         )
         return PROBLEMS
+
+
+def for_eyes(config: Config, stdout: BinaryIO) -> BinaryIO:
+    """Where log lines go: `stdout` itself, or what makes text of them, as ``log.format`` has it."""
+    wanted = config.log.format
+    terminal = stdout.isatty()
+    if wanted == "json" or (wanted == "auto" and not terminal):
+        return stdout
+    from proxy.dev.console import Console, Renderer, wants_colour
+
+    # Of a file, the log needs `write` and `flush`.
+    return cast(BinaryIO, Console(stdout, Renderer(colour=wants_colour(terminal, os.environ))))
 
 
 def _interval(text: str) -> float | None:

@@ -107,6 +107,7 @@ def needs_restart(config: Config, started: Config) -> tuple[str, ...]:
     fixed = {
         "listen": config.listen != started.listen,
         "admin": config.admin != started.admin,
+        "log.format": config.log.format != started.log.format,
         "limits.headers": config.limits.headers != started.limits.headers,
     }
     return tuple(key for key, differs in fixed.items() if differs)

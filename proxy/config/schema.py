@@ -331,10 +331,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The log; lines go to stdout.
 
-    `level`: the least of what is written.
+    `level`: the least of what is written. `format`: JSON, or text for eyes; auto: text on a terminal, JSON elsewhere.
+    `sample`: the share of requests that succeeded at the first attempt whose lines are written; all others' are. Numbers
+    (metrics, `/api/requests`) are of all requests.
     """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    sample: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
 FileName = Annotated[str, _read("Path of a file, as seen from the folder of this one.", file_name)]

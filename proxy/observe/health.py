@@ -4,15 +4,17 @@ from __future__ import annotations
 
 
 class Health:
-    """`ready` and `draining` are set by the composition root; `active`, the requests under way, by each request.
+    """`ready` and `draining` are set by the composition root; `active`, the requests under way, by each request; `streams`:
+    those of them whose answer has begun and goes on.
 
     `started_at_s`: when the process started, in seconds since 1970.
     """
 
-    __slots__ = ("active", "draining", "ready", "started_at_s")
+    __slots__ = ("active", "draining", "ready", "started_at_s", "streams")
 
     def __init__(self, started_at_s: float = 0.0) -> None:
         self.ready = False
         self.draining = False
         self.active = 0
+        self.streams = 0
         self.started_at_s = started_at_s

@@ -7,13 +7,13 @@ docs/logging.md.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from proxy.exchange import Carrier, Facts, Format, Plan, Prompt
-from proxy.observe.logs import Logger
+from proxy.exchange import Carrier, Facts, Format, Plan, Prompt, Target, Tried, Usage
 from proxy.policy.compiled import Policy
 from proxy.policy.shadow import Difference
 
@@ -42,7 +42,12 @@ def may_log(header: str) -> bool:
 
 
 class Record(msgspec.Struct, eq=False):
-    """The facts of one request, filled in along its way. Times are of `time.perf_counter`, in seconds."""
+    """The facts of one request, filled in along its way. Times are of `time.perf_counter`, in seconds.
+
+    `target`: the one asked last, with its model; `by`: the same as the policy has it, `first`: the plan's first.
+    `tried`: its attempts, unless it was one that succeeded. `left_out`: as in ``attempt/admit``. `broke`: why an answer
+    broke off after its first byte. `bills`: the answer costs tokens.
+    """
 
     method: str
     path: str
@@ -54,15 +59,25 @@ class Record(msgspec.Struct, eq=False):
     stream: bool = False
     route: str | None = None
     target: str | None = None
+    by: Target | None = None
+    first: Target | None = None
     skipped: list[str] | None = None
+    left_out: tuple[tuple[str, str], ...] | None = None
     attempts: int = 0
-    tried: list[dict[str, Any]] | None = None
+    tried: list[Tried] | None = None
+    broke: str | None = None
     panic: bool = False
     status: int = 0
     error_code: str | None = None
     error: str | None = None
     body_in: int = 0
     body_out: int = 0
+    usage: Usage | None = None
+    bills: bool = False
+    cost_usd: float | None = None
+    trace_id: str | None = None
+    answer_status: int = 0
+    connect_s: float = 0.0
     waited_s: float = 0.0
     sent_at: float = 0.0
     ready_at: float = 0.0
@@ -104,15 +119,37 @@ class Record(msgspec.Struct, eq=False):
         target = plan.targets[0]
         asked = target.model or model
         self.route = plan.route
+        self.by = self.first = target
         self.target = target.provider if asked is None else f"{target.provider}/{asked}"
         if plan.skipped:
             self.skipped = [f"{skip.target}: {skip.reason}" for skip in plan.skipped]
 
-    def answered(self, sent_at: float, connect_s: float) -> None:
+    def answered(self, status: int, sent_at: float, connect_s: float) -> None:
         """An answer is ready to be handed on; the request had been sent at `sent_at`, after `connect_s` of connecting."""
         self.ready_at = time.perf_counter()
+        self.answer_status = status
         self.sent_at = sent_at
+        self.connect_s = connect_s
         self.waited_s += connect_s
+
+    def overhead_s(self) -> float:
+        """Fusebox's own part of the time of a request that was answered."""
+        return self.sent_at - self.started_at - self.waited_s + self.written_at - self.ready_at
+
+    def tries(self) -> Iterable[Tried]:
+        """Every attempt, as it ended: one that broke off after its first byte is a failure."""
+        tried, by = self.tried, self.by
+        if tried is None:
+            if not self.attempts or by is None:
+                return ()
+            ms = round((self.ready_at - self.sent_at + self.connect_s) * 1000, 1)
+            tried = [Tried(by, self.target or by.provider, "ok", "OK", "success", 0.0, ms, self.answer_status)]
+        if self.broke is not None:
+            # Of several the one that answered: a race's loser stands behind it.
+            won = next((one for one in reversed(tried) if one.category == "OK"), tried[-1])
+            lost = msgspec.structs.replace(won, outcome=self.broke, category="TRANSPORT", verdict="failure")
+            tried = [lost if one is won else one for one in tried]
+        return tried
 
     def client_gone(self) -> None:
         """The client hung up before its answer was complete. A tunnel knows no other end than that one side hangs up."""
@@ -155,11 +192,20 @@ class Record(msgspec.Struct, eq=False):
                 fields["complexity_stated"] = True
         if self.ready_at:
             fields["first_event_ms"] = int((self.ready_at - self.started_at) * 1e5 + 0.5) / 100
-            fields["overhead_us"] = int(
-                (self.sent_at - self.started_at - self.waited_s + self.written_at - self.ready_at) * 1e6 + 0.5
-            )
-        if self.tried:
-            fields["tried"] = self.tried
+            fields["overhead_us"] = int(self.overhead_s() * 1e6 + 0.5)
+        if self.attempts:
+            fields["tried"] = self._tried()
+        usage = self.usage
+        if usage is not None:
+            fields["tokens"] = _tokens(usage)
+            if self.cost_usd is not None:
+                fields["cost_usd"] = int(self.cost_usd * 1e9 + 0.5) / 1e9
+        elif self.bills:
+            fields["unmetered"] = True
+        if self.trace_id is not None:
+            fields["trace_id"] = self.trace_id
+        if self.broke is not None:
+            fields["broke"] = self.broke
         if self.skipped:
             fields["skipped"] = self.skipped
         if self.panic:
@@ -173,6 +219,53 @@ class Record(msgspec.Struct, eq=False):
             fields["error"] = self.error[:ERROR_MAX] if self.error is not None else None
         return fields
 
+    def _tried(self) -> list[dict[str, Any]]:
+        """The attempts as they are logged."""
+        if self.tried is None and self.broke is None:
+            # Nearly all of them: one that succeeded.
+            ms = int((self.ready_at - self.sent_at + self.connect_s) * 1e4 + 0.5) / 10
+            return [
+                {
+                    "target": self.target,
+                    "outcome": "ok",
+                    "class": "OK",
+                    "verdict": "success",
+                    "start_ms": 0.0,
+                    "ms": ms,
+                    "status": self.answer_status,
+                }
+            ]
+        return [
+            {
+                "target": one.target,
+                "outcome": one.outcome,
+                "class": one.category,
+                "verdict": one.verdict,
+                "start_ms": one.start_ms,
+                "ms": one.ms,
+                "status": one.status,
+            }
+            for one in self.tries()
+        ]
+
+
+def _tokens(usage: Usage) -> dict[str, int]:
+    """What is logged of a usage: the two wholes, and those parts that are not nothing."""
+    tokens = {"input": usage.input, "output": usage.output}
+    if usage.cached_input:
+        tokens["cached_input"] = usage.cached_input
+    if usage.cache_write:
+        tokens["cache_write"] = usage.cache_write
+        if usage.cache_write_1h:
+            tokens["cache_write_1h"] = usage.cache_write_1h
+    if usage.reasoning:
+        tokens["reasoning"] = usage.reasoning
+    if usage.audio_input:
+        tokens["audio_input"] = usage.audio_input
+    if usage.audio_output:
+        tokens["audio_output"] = usage.audio_output
+    return tokens
+
 
 def _metadata(prompt: Prompt) -> dict[str, Any]:
     """What is logged of a prompt. Not the end user's id, nor the digest of its beginning: both tell who asked."""
@@ -185,10 +278,3 @@ def _metadata(prompt: Prompt) -> dict[str, Any]:
         "json": prompt.json,
         "output": prompt.output,
     }
-
-
-def emit(logger: Logger, record: Record) -> None:
-    """Log the one line of a request: as a warning when it did not end well for Fusebox's own reasons."""
-    level, rank = ("info", 20) if record.error_code is None else ("warning", 30)
-    if logger.level <= rank:
-        logger.line(level, "request", record.line(time.perf_counter()))

@@ -82,10 +82,12 @@ def note(record: Record, walk: Walk) -> None:
     """Have the record say what was tried and what was left out, however it ended."""
     record.attempts = walk.attempts
     if walk.tried:
-        record.tried = [msgspec.structs.asdict(one) for one in walk.tried]
-        record.target = walk.tried[-1].target
+        record.tried = walk.tried
+        last = walk.tried[-1]
+        record.target, record.by = last.target, last.by
     if walk.admit.skipped:
         record.skipped = [*(record.skipped or ()), *walk.admit.skipped]
+        record.left_out = walk.admit.left_out
         record.panic = walk.panic
     if walk.asked is not None:
-        record.target = walk.asked
+        record.target, record.by = walk.asked.label, walk.asked.target

@@ -18,7 +18,8 @@ from proxy.errors import FuseboxError, HeadersTooLarge
 from proxy.exchange import Carrier, Facts
 from proxy.observe.health import Health
 from proxy.observe.logs import Logger
-from proxy.observe.record import Record, emit
+from proxy.observe.record import Record
+from proxy.observe.recorder import Recorder
 from proxy.policy.decide import Decision, decide
 from proxy.policy.look import BodyLook
 from proxy.serve import models, realtime
@@ -46,12 +47,14 @@ class Handler:
         logger: Logger,
         roll: Callable[[], float] = random.random,
         mirror: Mirror | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._health = health
         self._logger = logger
         self._roll = roll
         self._mirror = mirror or Mirror()
+        self._recorder = recorder or Recorder(logger)
         self._loop = asyncio.get_running_loop()  # asked once: each asking is a system call before Python 3.12
 
     async def __call__(
@@ -76,7 +79,7 @@ class Handler:
             )
         finally:
             self._health.active -= 1
-            emit(self._logger, turn.record)
+            self._recorder.end(turn.record, turn.snapshot.config, turn.slow)
 
     async def _serve(self, turn: Turn) -> bool:
         # Read: what is asked, in which format, with which model.
@@ -102,7 +105,7 @@ class Handler:
             record.attempts = walk.attempts
             if walk.tried or walk.asked is not None or walk.admit.skipped:
                 note(record, walk)
-        record.answered(won.sent.written_at, won.sent.connect_s)
+        record.answered(won.sent.answer.status, won.sent.written_at, won.sent.connect_s)
         if won.sent.answer.complete and won.sent.upload is None:
             return turn.write_whole(won)
         # The answer has begun, and may go on for minutes: nothing of the request is kept for it.
@@ -119,7 +122,7 @@ class Handler:
             raise HeadersTooLarge(turn.snapshot.config.limits.headers)
         record.client_retry = headers.facts.get("x-stainless-retry-count")
         inbound = read_head(turn.head, turn.snapshot, headers)
-        turn.format = inbound.endpoint.format
+        turn.format, turn.endpoint = inbound.endpoint.format, inbound.endpoint
         record.endpoint = inbound.endpoint.name
         return inbound
 

@@ -48,7 +48,7 @@ async def answer(turn: Turn, inbound: Inbound, facts: Facts, decision: Decision)
     finally:
         note(turn.record, walk)
     reply, tunnel = won.sent.answer, handshake.tunnel
-    turn.record.answered(won.sent.written_at, won.sent.connect_s)
+    turn.record.answered(reply.status, won.sent.written_at, won.sent.connect_s)
     if reply.status != 101:
         return await turn.relay(won)
     turn.record.status = 101

@@ -17,6 +17,7 @@ from proxy.errors import FuseboxError
 from proxy.serve.reply import status_line
 from proxy.upstream.answer import Answer, Lines
 from proxy.wire.headers import end_to_end
+from proxy.wire.usage import UsageWatch
 
 Framing = Literal["none", "length", "chunked", "close"]
 
@@ -31,6 +32,7 @@ class Relay:
         "_end",
         "_last_event",
         "_transport",
+        "_usage",
         "body_bytes",
         "fault",
         "framing",
@@ -46,11 +48,13 @@ class Relay:
         keep_alive: bool,
         head_only: bool,
         last_event: Callable[[FuseboxError], bytes] | None = None,
+        usage: UsageWatch | None = None,
     ) -> None:
         self._transport = transport
         self._answer = answer
         self._done: asyncio.Future[None] | None = None
         self._last_event = last_event
+        self._usage = usage
         self._end = b""
         self.framing = _framing(answer, http10=http10, head_only=head_only)
         self._chunked = self.framing == "chunked"
@@ -77,6 +81,8 @@ class Relay:
             self._transport.write(b"%b%x\r\n%b\r\n%b" % (head, len(body), body, end) if body else head + end)
         else:
             self._transport.write(head + body)
+        if self._usage is not None and body:
+            self._usage.feed(body)
         if not answer.complete:
             self._done = asyncio.get_running_loop().create_future()
             answer.attach(self)
@@ -105,6 +111,8 @@ class Relay:
             self._transport.write(b"%x\r\n%b\r\n" % (len(span), span))
         elif self.framing != "none":
             self._transport.write(span)
+        if self._usage is not None:
+            self._usage.feed(span)  # after the client has got it
 
     def end(self, trailers: Lines) -> None:
         """The body is complete."""

@@ -14,21 +14,28 @@ from proxy.attempt.classify import classify
 from proxy.attempt.outcomes import Verdict
 from proxy.attempt.walk import Won
 from proxy.errors import FuseboxError, Refused, UpstreamFault
-from proxy.exchange import Format
+from proxy.exchange import Carrier, Endpoint, Format
 from proxy.observe.health import Health
 from proxy.observe.record import Record
 from proxy.serve.client import ClientConnection
 from proxy.serve.relay import Relay, whole
 from proxy.serve.reply import error_body, error_head, json_response, status_line
 from proxy.serve.snapshot import Snapshot
-from proxy.upstream.answer import Lines
+from proxy.upstream.answer import Answer, Lines
 from proxy.wire.headers import block
+from proxy.wire.usage import UsageWatch, of_body, watch
+from proxy.wire.usage_fields import metered
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+_UNREAD = Endpoint("", Format.OPENAI, Carrier.NONE)
+
 
 class Turn(msgspec.Struct, eq=False):
-    """The client's side of one request. `format` is the client's, once its path has been read."""
+    """The client's side of one request. `format` is the client's, once its path has been read; `endpoint`, too.
+
+    `slow`: what will tell the answer's usage, when that takes so long that it must be asked elsewhere.
+    """
 
     head: RawRequestMessage
     content: StreamReader
@@ -39,6 +46,8 @@ class Turn(msgspec.Struct, eq=False):
     http10: bool
     _health: Health
     format: Format = Format.OPENAI
+    endpoint: Endpoint = _UNREAD
+    slow: UsageWatch | None = None
     _began: bool = False
 
     @property
@@ -80,6 +89,7 @@ class Turn(msgspec.Struct, eq=False):
         record.status = answer.status
         keep_alive = self.keep_alive and self.content.is_eof()
         head_only = self.head.method == "HEAD"
+        used = self._usage_watch(won)
         relay = Relay(
             self.transport,
             answer,
@@ -87,8 +97,10 @@ class Turn(msgspec.Struct, eq=False):
             keep_alive=keep_alive,
             head_only=head_only,
             last_event=partial(self._error_event, won) if error_event and answer.watch is not None else None,
+            usage=used,
         )
         broke: str | None = None
+        self._health.streams += 1
         try:
             if not answer.complete:
                 self.connection.flow = relay
@@ -102,11 +114,14 @@ class Turn(msgspec.Struct, eq=False):
         except UpstreamFault as fault:
             outcome = classify(fault, sent=True)
             if outcome.verdict is Verdict.FAILURE:
-                broke = outcome.reason
+                broke = record.broke = outcome.reason
             raise fault.at(won.leave.provider.where) from None
         finally:
+            self._health.streams -= 1
             won.finish(broke)
             record.body_out = relay.body_bytes
+            if used is not None:
+                self._read_usage(used, answer)
             answer.drop()
             if sent.upload is not None:
                 await sent.release()
@@ -127,8 +142,39 @@ class Turn(msgspec.Struct, eq=False):
         self._write(data)
         record.written_at = time.perf_counter()
         record.body_out = size
+        if won.holds and metered(self.endpoint):
+            self._read_usage_of_whole(answer)
         won.finish()
         return keep_alive and not self._health.draining
+
+    def _usage_watch(self, won: Won) -> UsageWatch | None:
+        """What reads the usage of an answer on its way; None for one that costs no tokens, or does not tell."""
+        if not won.holds or not metered(self.endpoint):
+            return None
+        self.record.bills = self.endpoint.inference
+        answer = won.sent.answer
+        return watch(self.endpoint, answer.content_type, answer.coding)
+
+    def _read_usage(self, watching: UsageWatch, answer: Answer) -> None:
+        """The answer is over. A stream that broke off used what it had told by then; of another body nothing is known."""
+        if answer.complete or answer.watch is not None:
+            if watching.slow:
+                self.slow = watching
+            else:
+                self.record.usage = watching.usage()
+
+    def _read_usage_of_whole(self, answer: Answer) -> None:
+        """The same for an answer that was all there."""
+        record, held = self.record, answer.held
+        record.bills = self.endpoint.inference
+        body = held[0] if len(held) == 1 else b"".join(held)
+        if not answer.coding:
+            record.usage = of_body(self.endpoint, answer.content_type, b"", body)
+            return
+        watching = watch(self.endpoint, answer.content_type, answer.coding)
+        if watching is not None:
+            watching.feed(body)
+            self._read_usage(watching, answer)
 
     def _error_event(self, won: Won, fault: FuseboxError) -> bytes:
         """`fault` as an event of the client's format."""

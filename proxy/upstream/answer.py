@@ -71,6 +71,7 @@ class Answer(msgspec.Struct, eq=False):
     lines: Lines = []
     block: bytes = b""
     content_type: bytes = b""
+    coding: bytes = b""
     content_length: int | None = None
     trailers: Lines = []
     complete: bool = False
@@ -165,6 +166,7 @@ class Answer(msgspec.Struct, eq=False):
         self.lines = lines
         self.block = headers.block
         self.content_type = headers.content_type
+        self.coding = headers.coding
         self.content_length = None if headers.chunked else headers.length
         if headers.events:
             self.watch = Watch()

@@ -163,7 +163,7 @@ class ResponseHeaders(msgspec.Struct, frozen=True):
 
     `block`: the end-to-end lines as they go on the wire, order and case kept; Content-Length is among them. `length`: of
     the body, as stated. `chunked`: it comes in chunks. `events`: it is an event stream, and not in a content coding that
-    would hide its events.
+    would hide its events. `coding`: its content coding, lower case; empty without one.
     """
 
     block: bytes
@@ -171,6 +171,7 @@ class ResponseHeaders(msgspec.Struct, frozen=True):
     chunked: bool
     events: bool
     content_type: bytes = b""
+    coding: bytes = b""
 
 
 class Sense(IntEnum):
@@ -218,8 +219,8 @@ def read_response(headers: RawHeaders) -> ResponseHeaders:
     """
     parts: list[bytes] = []
     length: int | None = None
-    chunked = events = encoded = named = False
-    content_type = b""
+    chunked = events = named = False
+    content_type = coding = b""
     senses = _SENSES
     for name, value in headers:
         sense = senses.get(name)
@@ -233,7 +234,9 @@ def read_response(headers: RawHeaders) -> ResponseHeaders:
             content_type = value
             events = value[:17].lower() == b"text/event-stream"
         elif sense is _CODING:
-            encoded = value.strip().lower() != b"identity"
+            coding = value.strip().lower()
+            if coding == b"identity":
+                coding = b""
         elif sense is _DROP:
             continue
         elif sense is _TRANSFER:
@@ -247,7 +250,7 @@ def read_response(headers: RawHeaders) -> ResponseHeaders:
         parts += (name, b": ", value, b"\r\n")
     # Rare: a Connection line that names others.
     kept = end_to_end(headers) if named else b"".join(parts)
-    return ResponseHeaders(kept, length, chunked, events and not encoded, content_type)
+    return ResponseHeaders(kept, length, chunked, events and not coding, content_type, coding)
 
 
 def end_to_end(headers: RawHeaders) -> bytes:

@@ -17,6 +17,9 @@ Fields = dict[str, Any]
 COUNT_MAX = 10**9
 """Tokens or seconds of one exchange above which a number is taken for a fault; a thousand times the largest context."""
 
+BATCH_TIERS = ("batch", "flex")
+"""Service tiers that cost what a batch costs."""
+
 _FREE = {"responses.input_tokens", "messages.count_tokens", "realtime", "videos"}
 """Inference calls whose answers hold no usage: counts asked for as such, tunnels, jobs that have only begun."""
 
@@ -98,6 +101,7 @@ def _openai(name: str, fields: Fields) -> Usage | None:
     return Usage(
         *(input_, output, cached or 0, written, 0, reasoning, audio_input, audio_output, seconds or 0.0, units or 0.0),
         reported_usd=_usd(fields.get("cost")),
+        batch=fields.get("service_tier") in BATCH_TIERS,
     )
 
 
@@ -115,7 +119,13 @@ def _anthropic(fields: Fields) -> Usage | None:
         return None
     thinking = _count(_details(fields, "output_tokens_details"), "thinking_tokens") or 0
     parts = (read_, write, min(hour, write), thinking)
-    return Usage(fresh + read_ + write, output or 0, *parts, reported_usd=_usd(fields.get("cost")))
+    return Usage(
+        fresh + read_ + write,
+        output or 0,
+        *parts,
+        reported_usd=_usd(fields.get("cost")),
+        batch=fields.get("service_tier") in BATCH_TIERS,
+    )
 
 
 def _count(fields: Fields, *names: str) -> int | None:

@@ -45,12 +45,14 @@ _RESPONSE_ENDS = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|f
 class _Holder(msgspec.Struct):
     usage: Any = None
     billed_units: Any = None
+    service_tier: Any = None
 
 
 class _Top(msgspec.Struct):
     """An event or a body: its own usage, and the members that may hold one in its place."""
 
     usage: Any = None
+    service_tier: Any = None
     response: msgspec.Raw = msgspec.Raw()
     message: msgspec.Raw = msgspec.Raw()
     x_groq: msgspec.Raw = msgspec.Raw()
@@ -102,10 +104,13 @@ def in_event(data: bytes) -> Fields | None:
     except _WRONG:
         return None
     if telling(top.usage):
-        return top.usage  # type: ignore[no-any-return]
+        return top.usage if top.service_tier is None else {"service_tier": top.service_tier, **top.usage}
     for raw in (top.response, top.message, top.x_groq):
-        if raw and telling(fields := _of(raw).usage):
-            return fields  # type: ignore[no-any-return]
+        if raw:
+            inner = _of(raw)
+            if telling(inner.usage):
+                tier = inner.service_tier
+                return inner.usage if tier is None else {"service_tier": tier, **inner.usage}
     if top.choices:
         for choice in reversed(_all_of(top.choices)):
             if telling(choice.usage):

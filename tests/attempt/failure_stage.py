@@ -112,8 +112,8 @@ class Played:
 
     @property
     def tried(self) -> list[tuple[str, str, str]]:
-        """Target, outcome and category of each attempt, as logged."""
-        return [(one["target"], one["outcome"], one["category"]) for one in self.line.get("tried", ())]
+        """Target, outcome and class of each attempt, as logged."""
+        return [(one["target"], one["outcome"], one["class"]) for one in self.line.get("tried", ())]
 
     @property
     def verdict(self) -> str:

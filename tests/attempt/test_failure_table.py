@@ -140,9 +140,11 @@ def test_who_was_asked_and_what_the_log_says(stage: Stage, row: Row) -> None:
             assert played.breaker["last_failure"] == row.reason
             assert played.line["error_code"] in STATUS_OF_CODE
         if row.reason in ("ok", "client left") or row in MID_ANSWER:
-            assert (played.attempts, played.second, played.tried) == (1, 0, [])
+            ended = [("first/a", row.reason, "TRANSPORT" if row in MID_ANSWER else means)]
+            assert (played.attempts, played.second, played.tried) == (1, 0, ended)
+            assert played.line.get("broke") == (row.reason if row in MID_ANSWER else None)
         elif row.provider == "keyless":
-            assert (played.attempts, played.tried) == (0, [])
+            assert (played.attempts, played.tried) == (0, [("second/b", "ok", "OK")] * played.second)
             assert played.line["skipped"] == ["keyless/a: no key"]
         else:
             failed = [(f"{row.provider}/a", row.reason, means)] * played.attempts

@@ -9,7 +9,8 @@ import pytest
 from proxy.config.schema import Config, Match, Provider, Route, Step, TokenRange
 from proxy.exchange import Carrier, Endpoint, Facts, Format, Plan, Prompt, Skipped, Target
 from proxy.observe.logs import configure
-from proxy.observe.record import HEADER_MAX, Record, emit, may_log
+from proxy.observe.record import HEADER_MAX, Record, may_log
+from proxy.observe.recorder import Recorder
 from proxy.policy.compiled import Policy, compile_policy
 
 
@@ -39,7 +40,7 @@ def test_the_times_of_an_answer() -> None:
     record = Record("POST", "/v1/x")
     record.started_at = 10.0
     record.waited_s = 0.2  # for the client's body
-    record.answered(10.5, 0.25)
+    record.answered(200, 10.5, 0.25)
     record.ready_at, record.written_at = 12.0, 12.001
     line = record.line(13.0)
     assert line["first_event_ms"] == 2000.0 and line["total_ms"] == 3000.0
@@ -100,7 +101,7 @@ def test_the_level_of_a_line(level: str, failed: bool, written: str | None) -> N
     record = Record("POST", "/v1/x")
     if failed:
         record.error_code, record.error = "no_route", "none"
-    emit(configure(lines.append, level), record)
+    Recorder(configure(lines.append, level)).end(record, Config(providers={}, routes=()))
     assert [json.loads(line)["level"] for line in lines] == ([written] if written else [])
     assert all(json.loads(line)["event"] == "request" for line in lines)
 

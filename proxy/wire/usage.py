@@ -13,7 +13,9 @@ from typing import Protocol
 
 from proxy.exchange import Endpoint, Format, Usage
 from proxy.wire.usage_fields import Fields, metered, read
+from proxy.wire.usage_plain import plain
 from proxy.wire.usage_text import (
+    BILLED,
     MARK,
     OBJECT,
     WHOLE_MAX,
@@ -84,8 +86,13 @@ def of_body(endpoint: Endpoint, content_type: bytes, content_encoding: bytes, bo
     """What an answer used whose body is there in one piece; as slow as its watch would be."""
     if content_type == b"application/json" and not content_encoding and len(body) <= WHOLE_MAX:
         # Nearly all of them: no copy.
+        if not metered(endpoint) or (body.rfind(MARK) < 0 and body.rfind(BILLED) < 0):
+            return None
+        usual = plain(body) if endpoint.format is not _ANTHROPIC else None
+        if usual is not None:
+            return usual
         fields = in_body(body)
-        return read(endpoint, fields) if fields is not None and metered(endpoint) else None
+        return read(endpoint, fields) if fields is not None else None
     watching = watch(endpoint, content_type, content_encoding)
     if watching is None:
         return None

@@ -31,7 +31,7 @@ stand short fields only (Responses: the client's own `metadata`, at most 16 valu
 _SHORT = 2048
 """Bytes up to which a body is decoded in no more time than it takes to find its end."""
 
-_BILLED = b'"billed_units"'
+BILLED = b'"billed_units"'
 
 _TRIES = 8
 """Keys of that name looked at in one text; each look may cost a decoding."""
@@ -128,7 +128,7 @@ def in_long_event(data: Kept) -> Fields | None:
 
 def in_body(body: bytes | bytearray) -> Fields | None:
     """The usage object of a whole JSON body; None: it has none."""
-    if body.rfind(MARK) < 0 and body.rfind(_BILLED) < 0:
+    if body.rfind(MARK) < 0 and body.rfind(BILLED) < 0:
         return None
     found = _from_last_key(body, b"{", 1) if len(body) > _SHORT else None
     return in_event(bytes(body)) if found is None else found

@@ -12,6 +12,7 @@ import msgspec
 
 from proxy.exchange import Usage
 from proxy.wire.usage_fields import BATCH_TIERS, COUNT_MAX
+from proxy.wire.usage_text import tiered
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
 
@@ -55,7 +56,8 @@ _decode = msgspec.json.Decoder(_Body).decode
 
 def plain(body: bytes) -> Usage | None:
     """What an answer of OpenAI's format used, if it says so in the plain way; None: look closer."""
-    if len(body) > _SHORT:
+    whole, cut = body, len(body) > _SHORT
+    if cut:
         # What stands behind an unescaped key, and makes a whole object of its own, is of the outermost one: see `usage_text`.
         at = body.rfind(_MARK)
         if at <= 0 or body[at - 1] == _BACKSLASH:
@@ -64,6 +66,8 @@ def plain(body: bytes) -> Usage | None:
     try:
         read = _decode(body)
     except (ValueError, RecursionError):  # msgspec's errors and broken UTF-8 are ValueErrors
+        return None
+    if read.service_tier is None and cut and tiered(whole):
         return None
     fields = read.usage
     input_, output = fields.prompt_tokens, fields.completion_tokens

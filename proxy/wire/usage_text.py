@@ -131,7 +131,14 @@ def in_body(body: bytes | bytearray) -> Fields | None:
     if body.rfind(MARK) < 0 and body.rfind(BILLED) < 0:
         return None
     found = _from_last_key(body, b"{", 1) if len(body) > _SHORT else None
-    return in_event(bytes(body)) if found is None else found
+    if found is None or ("service_tier" not in found and tiered(body)):
+        return in_event(bytes(body))
+    return found
+
+
+def tiered(body: bytes | bytearray) -> bool:
+    """Whether a tier with a price of its own may be told somewhere: Responses do it long before the usage."""
+    return body.rfind(b'"flex"') >= 0 or body.rfind(b'"batch"') >= 0
 
 
 def in_long_body(body: Kept) -> Fields | None:

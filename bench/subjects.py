@@ -123,6 +123,7 @@ def _fusebox(site: Site) -> list[str]:
     config.write_text(
         f"listen: 127.0.0.1:{site.port}\nadmin: 127.0.0.1:{site.admin_port}\n"
         f"providers:\n  local:\n    base_url: {site.upstream.url}/v1\n    keys: none\n{ca}"
+        f"models: {{local/{MODEL_SENT}: {{price: {{input: 2.5, cached_input: 0.25, output: 15}}}}}}\n"
         f"routes:\n  - name: bench\n    match: {{}}\n    to: [local/{MODEL_SENT}]\n"
     )
     return [sys.executable, "-m", "proxy", "serve", "--config", str(config)]

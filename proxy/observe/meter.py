@@ -56,9 +56,19 @@ class Histogram:
             yield bound, total
 
 
+class _Way:
+    """Requests of one route, target, endpoint and status. `series`: None where each has to be looked up."""
+
+    __slots__ = ("count", "series")
+
+    def __init__(self, series: Series | None) -> None:
+        self.count = 0
+        self.series = series
+
+
 class Series:
-    """The numbers of one route at one target. `succeeded`: first attempts that were the answer; the others are in
-    `Meter.attempts`. `tokens`: by kind.
+    """The numbers of one route at one target. `fine`: requests that ended with 200, `statuses`: the others. `succeeded`:
+    first attempts that were the answer; the others are in `Meter.attempts`. `tokens`: by kind.
     """
 
     __slots__ = (
@@ -67,9 +77,10 @@ class Series:
         "cost_usd",
         "duration",
         "fallbacks",
+        "fine",
         "first_event",
         "incomplete",
-        "requests",
+        "statuses",
         "succeeded",
         "tokens",
         "unmetered",
@@ -77,7 +88,8 @@ class Series:
     )
 
     def __init__(self) -> None:
-        self.requests: dict[int, int] = {}
+        self.fine = 0
+        self.statuses: dict[int, int] = {}
         self.succeeded = 0
         self.first_event = Histogram(ANSWER_S)
         self.duration = Histogram(ANSWER_S)
@@ -90,25 +102,35 @@ class Series:
         self.incomplete = 0
         self.fallbacks = 0
 
+    @property
+    def requests(self) -> dict[int, int]:
+        """By status."""
+        return {200: self.fine, **self.statuses} if self.fine else dict(self.statuses)
+
 
 class Meter:
     """The numbers of the process.
 
-    `series`: by route, provider and model. `requests`: by route, endpoint and status. `attempts`: by provider, model,
-    verdict and class; `series` has those that succeeded at once beside. `skipped`: by provider and reason. `errors`: own
-    ones by code. `transitions`: by breaker and the state entered. A model is empty where the policy keeps the client's and
-    ``models`` does not know it.
+    `series`: by route, provider and model. `skipped`: by provider and reason. `errors`: own ones by code. `transitions`: by
+    breaker and the state entered. A model is empty where the policy keeps the client's and ``models`` does not know it.
     """
 
     def __init__(self) -> None:
         self.series: dict[tuple[str, str, str], Series] = {}
-        self.requests: dict[tuple[str, str, int], int] = {}
         self.skipped: Counter[tuple[str, str]] = Counter()
         self.errors: Counter[str] = Counter()
         self.transitions: Counter[tuple[str, str]] = Counter()
         self.overhead = Histogram(OVERHEAD_S)
         self._further: Counter[tuple[str, str, str, str]] = Counter()
-        self._known: dict[tuple[str | None, Target | None], Series] = {}
+        self._ways: dict[tuple[str | None, Target | None, str, int], _Way] = {}
+
+    @property
+    def requests(self) -> dict[tuple[str, str, int], int]:
+        """By route, endpoint and status."""
+        total: Counter[tuple[str, str, int]] = Counter()
+        for (route, _, endpoint, status), way in self._ways.items():
+            total[route or "", endpoint, status] += way.count
+        return dict(total)
 
     @property
     def attempts(self) -> dict[tuple[str, str, str, str], int]:
@@ -121,24 +143,29 @@ class Meter:
 
     def add(self, record: Record, models: Mapping[str, Model], now: float) -> None:
         """A request has ended at `now`, of `time.perf_counter`. `models`: those that the policy knows."""
-        status, by = record.status, record.by
-        way = (record.route or "", record.endpoint, status)
-        requests = self.requests
-        requests[way] = requests.get(way, 0) + 1
-        named = by is None or by.model is not None or not models
-        one = self._known.get((record.route, by)) if named else None
-        if one is None:
+        by = record.by
+        way = self._ways.get((record.route, by, record.endpoint, record.status))
+        if way is None:
+            way = self._new_way(record)
+        one = way.series
+        if one is None:  # the client's model was kept, and may be one that the policy knows
             one = self._series(record, models)
-        by_status = one.requests
-        by_status[status] = by_status.get(status, 0) + 1
-        began = record.started_at
-        one.duration.add(now - began)
+        way.count += 1
+        # Two steps of `Histogram.add`, without the calls: this is done for every request.
+        began, ready, duration = record.started_at, record.ready_at, one.duration
+        took = now - began
+        duration.counts[bisect_left(ANSWER_S, took)] += 1
+        duration.sum += took
         one.bytes_in += record.body_in
         one.bytes_out += record.body_out
-        ready = record.ready_at
         if ready:
-            one.first_event.add(ready - began)
-            self.overhead.add(record.overhead_s())
+            first_event, overhead = one.first_event, self.overhead
+            took = ready - began
+            first_event.counts[bisect_left(ANSWER_S, took)] += 1
+            first_event.sum += took
+            took = record.overhead_s()
+            overhead.counts[bisect_left(OVERHEAD_S, took)] += 1
+            overhead.sum += took
             if by is not record.first:
                 one.fallbacks += 1
         if record.tried is not None or record.broke is not None:
@@ -150,8 +177,15 @@ class Meter:
             self._used(one, usage, record.cost_usd)
         elif record.bills:
             one.unmetered += 1
-        if record.error_code is not None or record.left_out is not None:
-            self._amiss(record)
+        if record.status != 200:
+            one.statuses[record.status] = one.statuses.get(record.status, 0) + 1
+        else:
+            one.fine += 1
+        if record.error_code is not None:
+            self.errors[record.error_code] += 1
+        if record.left_out is not None:
+            for provider, reason in record.left_out:
+                self.skipped[provider, reason] += 1
 
     def breaker_changed(self, name: str, state: str) -> None:
         """A breaker has entered `state`. With ``scope: target`` clients name models, so there is an end to those kept."""
@@ -159,14 +193,18 @@ class Meter:
             name = name.partition("/")[0]
         self.transitions[name, state] += 1
 
+    def _new_way(self, record: Record) -> _Way:
+        by = record.by
+        one = None if by is not None and by.model is None else self._series(record, {})
+        way = self._ways[record.route, by, record.endpoint, record.status] = _Way(one)
+        return way
+
     def _series(self, record: Record, models: Mapping[str, Model]) -> Series:
         provider, model = labels(record.by, record.target, models)
         key = (record.route or "", provider, model)
         one = self.series.get(key)
         if one is None:
             one = self.series[key] = Series()
-        if record.by is None or record.by.model is not None or not models:
-            self._known[record.route, record.by] = one
         return one
 
     def _used(self, one: Series, usage: Usage, cost_usd: float | None) -> None:
@@ -188,12 +226,6 @@ class Meter:
             self._further[provider, model, tried.verdict, tried.category] += 1
         if record.broke is not None:
             one.incomplete += 1
-
-    def _amiss(self, record: Record) -> None:
-        if record.error_code is not None:
-            self.errors[record.error_code] += 1
-        for provider, reason in record.left_out or ():
-            self.skipped[provider, reason] += 1
 
 
 def labels(by: Target | None, target: str | None, models: Mapping[str, Model]) -> tuple[str, str]:

@@ -241,7 +241,8 @@ def read_response(headers: RawHeaders) -> ResponseHeaders:
             continue
         elif sense is _TRANSFER:
             if value.strip().lower() != b"chunked":
-                raise ValueError(f"Transfer-Encoding {value!r}, which nobody asked for")
+                # Its value stays out of the error: a provider may write anything there.
+                raise ValueError("a Transfer-Encoding other than chunked, which nobody asked for")
             chunked = True
             continue
         else:

@@ -250,12 +250,12 @@ async def provoke(stage: Stage) -> None:
         protocols = f"realtime, openai-insecure-api-key.{SECRET['websocket protocol']}"
         lines = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
         lines += [("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), ("Sec-WebSocket-Protocol", protocols)]
-        answer = await client.exchange(
+        refused = await client.exchange(
             request(
                 "GET", "/v1/realtime?model=m", None, [*lines, ("Authorization", f"Basic {basic}"), ("x-answer", "401")]
             )
         )
-        assert answer.status in (401, 429, 503)
+        assert refused.status in (401, 429, 503)
 
 
 async def admin_says(stage: Stage) -> dict[str, bytes]:

@@ -80,8 +80,14 @@ class Guard:
         yield from self._of_model.values()
 
     def obey(self, before: Guard) -> None:
-        """What somebody has ordered by hand of the provider's breaker before stands until somebody takes it back."""
-        old, new = before._whole, self._whole
+        """What somebody has ordered by hand of the breakers before stands until somebody takes it back."""
+        self._follow(before._whole, self._whole)
+        if self._per_target:
+            for model, old in before._of_model.items():
+                if old.held or old.mode != old.settings.mode:
+                    self._follow(old, self.breaker(model))
+
+    def _follow(self, old: Breaker, new: Breaker) -> None:
         if old.held and old.open_until_s > self._clock():
             new.force_open(old.open_until_s - self._clock())
         elif old.mode == "disabled" != old.settings.mode:

@@ -28,7 +28,8 @@ def usage_of(logged: Logged, facts: Facts) -> tuple[Usage | None, bool]:
     """
     if logged.tokens is not None:
         tokens = logged.tokens
-        return Usage(tokens.input, tokens.output, tokens.cached_input), True
+        written = tokens.cache_write, tokens.cache_write_1h
+        return Usage(tokens.input, tokens.output, tokens.cached_input, *written), True
     if facts.endpoint.carrier is not Carrier.JSON or facts.endpoint.modality not in _SIZED_IN_TOKENS:
         return None, False
     if isinstance(logged.prompt, LoggedPrompt):

@@ -18,6 +18,8 @@ class Tokens(msgspec.Struct, frozen=True):
     input: int
     output: int = 0
     cached_input: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
 
 
 class LoggedPrompt(msgspec.Struct, frozen=True):

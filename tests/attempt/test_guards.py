@@ -76,6 +76,22 @@ def test_an_order_stands_although_the_provider_has_changed() -> None:
     assert guards(configured("a"), off)["a"].breaker(None).snapshot().mode == "enforce"
 
 
+def test_an_order_of_one_model_stands_too() -> None:
+    """With ``scope: target``; with one breaker for the provider there is none left that it could be of."""
+    clock = FakeClock()
+    old = guards(configured("a", breaker={"scope": "target"}), clock=clock)
+    old["a"].breaker("held").force_open(30.0)
+    old["a"].breaker("off").disable()
+    old["a"].breaker("plain")
+    clock.tick(10)
+    new = guards(configured("a", breaker={"scope": "target", "failure_rate": 0.4}), old, clock)["a"]
+    assert {breaker.label for breaker in new.breakers()} == {"a", "a/held", "a/off"}
+    assert (new.breaker("held").snapshot().retry_in_s, new.breaker("off").snapshot().mode) == (20.0, "disabled")
+    assert new.breaker("plain").snapshot().state == new.breaker(None).snapshot().state == "closed"
+    whole = guards(configured("a"), old, clock)["a"]
+    assert [breaker.snapshot().state for breaker in whole.breakers()] == ["closed"]
+
+
 @pytest.mark.parametrize("change", [{"keys": own_keys("a", 3)}, {"max_concurrency": 7}, {"auth": "api-key"}])
 def test_keys_and_places_may_change_under_a_breaker(change: dict[str, Any]) -> None:
     """The provider is the same; a new limit holds at once, and counts who is under way."""

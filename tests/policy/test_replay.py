@@ -199,6 +199,14 @@ def test_metered_tokens_are_priced() -> None:
     assert costs.ratio == pytest.approx(1100 / 1900)
 
 
+def test_what_was_written_to_a_cache_has_its_price() -> None:
+    """As the request itself was priced."""
+    tokens = {"input": 1000, "cache_write": 300, "cache_write_1h": 100, "output": 0}
+    models = {"a/big": Model(price=Price(input=2.0, cache_write=3.0, cache_write_1h=4.0, output=1.0))}
+    costs = run(policy(route("all", "a/big"), models=models), line(tokens=tokens)).costs
+    assert costs.after.usd == pytest.approx((700 * 2.0 + 200 * 3.0 + 100 * 4.0) / 1e6)
+
+
 @pytest.mark.parametrize(("size", "rate"), [(1000, 2.0), (1001, 4.0)])
 def test_long_contexts_have_their_price(size: int, rate: float) -> None:
     """From one token above the bound on, all tokens cost it."""

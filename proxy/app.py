@@ -20,6 +20,7 @@ from aiohttp import web
 from proxy.admin.api import application
 from proxy.admin.metrics import Numbers
 from proxy.attempt.circuit import Counts, State, Why
+from proxy.attempt.faults import Faults
 from proxy.attempt.guards import Guards
 from proxy.config import schema
 from proxy.config.parse import Document
@@ -129,10 +130,12 @@ async def serve(
     watch_every_s: float | None = WATCH_EVERY_S,
     environment: Mapping[str, str] = os.environ,
     stdout: BinaryIO = sys.stdout.buffer,
+    faults: bool = False,
 ) -> int:
     """Serve until a signal ends it; the exit code. Raises CannotStart, OSError (an address in use) before any traffic.
 
-    `watch_every_s`: how often the files of `document` are looked at for changes; None: never.
+    `watch_every_s`: how often the files of `document` are looked at for changes; None: never. `faults`: they may be set,
+    whatever the configuration says.
     """
     health = Health(time.time())
     try:
@@ -148,7 +151,9 @@ async def serve(
         pools = Pools(egress)
         running.callback(pools.close)
         meter = Meter()
-        live = Live(document, Builder(environment, pools, _guards(logger, meter), Demo(running).fill, logger), logger)
+        failing = _faults(lambda: faults or live.config.faults, logger)
+        demo = Demo(running)
+        live = Live(document, Builder(environment, pools, _guards(logger, meter), demo.fill, logger, failing), logger)
         await live.start()
         mirror = Mirror()
         running.push_async_callback(mirror.stop)
@@ -156,7 +161,8 @@ async def serve(
         running.push_async_callback(recorder.stop)
         handler = Handler(lambda: live.snapshot, health, logger, mirror=mirror, recorder=recorder)
         numbers = Numbers(health, live, meter, mirror, lambda: writer.dropped)
-        admin = await _admin(application(health, lambda: live.snapshot.ground.guards, logger, live, numbers), running)
+        admin_app = application(health, lambda: live.snapshot.ground.guards, logger, live, numbers, failing)
+        admin = await _admin(admin_app, running)
         # Both addresses are bound before either is served: half a start helps nobody.
         data_sockets, admin_sockets = bind(config.listen), bind(config.admin)
         listener = Listener(data_sockets, handler, config.limits, lambda error: _log_refused(logger, error))
@@ -206,6 +212,11 @@ def _guards(logger: Logger, meter: Meter) -> Callable[[schema.Config, Guards | N
         )
 
     return new
+
+
+def _faults(allowed: Callable[[], bool], logger: Logger) -> Faults:
+    loop = asyncio.get_running_loop()
+    return Faults(allowed, loop.time, loop.call_later, random.random, logger)
 
 
 async def _reload_on_signal(signals: Signals, live: Live) -> None:

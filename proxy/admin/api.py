@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from proxy.admin import breakers, explain, metrics, reload, status
+from proxy.admin import breakers, explain, faults, metrics, reload, status
+from proxy.attempt.faults import Faults
 from proxy.attempt.guards import Guards
 from proxy.observe.health import Health
 from proxy.observe.logs import Logger
@@ -19,6 +20,7 @@ def application(
     logger: Logger,
     live: Live | None = None,
     numbers: metrics.Numbers | None = None,
+    failing: Faults | None = None,
 ) -> web.Application:
     """The admin application. `guards`: those in force when it is asked. `live`: None where there is only them to show."""
 
@@ -38,6 +40,8 @@ def application(
         reload.add_routes(app, live)
         status.add_routes(app, health, live)
         explain.add_routes(app, lambda: live.snapshot)
+        if failing is not None:
+            faults.add_routes(app, failing, lambda: live.snapshot.providers)
     if numbers is not None:
         metrics.add_routes(app, numbers)
     return app

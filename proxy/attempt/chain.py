@@ -19,10 +19,11 @@ from proxy.attempt.hedge import may_be_hedged, race
 from proxy.attempt.judge import hold_whole, judge
 from proxy.attempt.last import last_word
 from proxy.attempt.outcomes import GONE, LET_GO, OK, Class, Cool, Next, Outcome, Retry, Verdict
-from proxy.attempt.send import Request, Sent, attempt
+from proxy.attempt.play import played
+from proxy.attempt.send import Request, Send, Sent, attempt
 from proxy.attempt.uplink import is_ours_perhaps
 from proxy.attempt.waits import stated_wait
-from proxy.attempt.walk import Failure, Ground, Leave, Send, Terms, Won
+from proxy.attempt.walk import Failure, Ground, Leave, Terms, Won
 from proxy.errors import AllOut, ConnectFailed, FuseboxError, LocalFault, UpstreamFault
 from proxy.exchange import Plan, Target, Tried
 
@@ -61,6 +62,9 @@ class Walk(msgspec.Struct, eq=False):
         self._started_s = self._loop.time()
         self._began_s = self._ground.guards.clock()
         self.admit = Admit(self._ground, self._request, self._terms)
+        faults = self._ground.faults
+        if faults is not None and faults.active:
+            self._send = played(faults, self._send)
 
     def copy(self) -> tuple[Request, Terms]:
         """The request and its terms once more, for a copy of which the client hears nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -63,6 +64,10 @@ class Sent(msgspec.Struct):
             await asyncio.wait((upload,))
 
 
+Send = Callable[[Provider, Target, Request, Timeouts, float, Key | None], Awaitable[Sent]]
+"""One attempt: `attempt`, or another way to ask (a tunnel, a fault that is played)."""
+
+
 def compose(
     provider: Provider, target: Target, request: Request, framing: bytes | None = None, key: Key | None = None
 ) -> tuple[Root, bytes, list[Piece]]:
@@ -117,8 +122,8 @@ async def attempt(
         connection = root.pool.take() if request.body.replayable else None
         if connection is not None:
             try:
-                sent = _begin(connection, head, pieces, request, limits, reused=True)
-                await _arrive(sent)
+                sent = begin(connection, head, pieces, request, limits, reused=True)
+                await arrive(sent)
                 return sent
             except ConnectionLost as lost:
                 # `reused` says that not a byte of an answer had come.
@@ -127,9 +132,9 @@ async def attempt(
         dialled_at = time.perf_counter()
         connection = await connect(root, timeouts, total_at_s)
         connect_s = time.perf_counter() - dialled_at
-        sent = _begin(connection, head, pieces, request, limits, reused=False)
+        sent = begin(connection, head, pieces, request, limits, reused=False)
         sent.connect_s = connect_s
-        await _arrive(sent)
+        await arrive(sent)
         return sent
     except UpstreamFault as fault:
         raise fault.at(root.where) from None
@@ -148,10 +153,10 @@ async def connect(root: Root, timeouts: Timeouts, total_at_s: float) -> Connecti
         raise late from None
 
 
-def _begin(
+def begin(
     connection: Connection, head: bytes, pieces: list[Piece], request: Request, limits: Limits, *, reused: bool
 ) -> Sent:
-    """Send the request, or begin to. `_arrive` must follow."""
+    """Send the request, or begin to. `arrive` must follow."""
     body = request.body
     sent = Sent(connection.begin(limits, head_only=request.method == "HEAD", interim=request.interim), reused)
     if body.rest is None and len(body.held) <= AT_ONCE_MAX:
@@ -164,7 +169,7 @@ def _begin(
     return sent
 
 
-async def _arrive(sent: Sent) -> None:
+async def arrive(sent: Sent) -> None:
     """Wait until the answer may be handed on. Raises the fault that came instead."""
     answer = sent.answer
     try:

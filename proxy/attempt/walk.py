@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
 from proxy.attempt.breaker import Breaker
+from proxy.attempt.faults import Faults
 from proxy.attempt.guards import Guard, Guards
 from proxy.attempt.outcomes import Outcome
 from proxy.attempt.permit import Permit
-from proxy.attempt.send import Request, Sent
+from proxy.attempt.send import Sent
 from proxy.config.schema import Hedge, Model, Retry, Timeouts
 from proxy.config.secrets import Key
 from proxy.errors import FuseboxError
@@ -18,17 +19,18 @@ from proxy.exchange import Target
 from proxy.observe.logs import Logger
 from proxy.upstream.provider import Provider
 
-Send = Callable[[Provider, Target, Request, Timeouts, float, Key | None], Awaitable[Sent]]
-"""One attempt: ``attempt/send.attempt``, or another way to ask (a tunnel)."""
-
 
 class Ground(msgspec.Struct, frozen=True):
-    """What all walks under one configuration share. `models`: what is known of targets, by ``provider/model``."""
+    """What all walks under one configuration share. `models`: what is known of targets, by ``provider/model``.
+
+    `faults`: the process's; None where nobody can set any.
+    """
 
     providers: Mapping[str, Provider]
     guards: Guards
     models: Mapping[str, Model]
     logger: Logger
+    faults: Faults | None = None
 
 
 class Terms(msgspec.Struct, frozen=True):

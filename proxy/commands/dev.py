@@ -115,7 +115,7 @@ def serve(document: Document, stdout: BinaryIO, environment: Mapping[str, str] =
     from proxy.serve.build import CannotStart
 
     try:
-        return run_serving(serving(document, environment=environment, stdout=stdout))
+        return run_serving(serving(document, environment=environment, stdout=stdout, faults=True))
     except CannotStart as error:
         print(f"fusebox: {error}", file=sys.stderr)
         return BAD_CONFIG

@@ -358,7 +358,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     `listen`: where the service beside Fusebox sends its requests. `admin`: health, metrics and dashboard. `providers`: who
     may answer, by name. `models`: what is known of targets, by provider/model. `routes`: which request goes where; the
     first one whose match fits is taken. `response_headers`: whether answers carry x-fusebox-route and the like. `drain`:
-    how long running answers may go on when the process is asked to stop.
+    how long running answers may go on when the process is asked to stop. `faults`: whether `fusebox fault` may have
+    providers behave as if they failed; off, as a production proxy is no place for that.
 
     `include`: files with more providers, models and routes; their routes come after those written here, in the order of
     the files. `shadow`: a file with a candidate policy, which decides beside this one; nothing is sent for it.
@@ -379,5 +380,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     limits: Limits = Limits()
     drain: Seconds = Seconds(300)
     log: Log = Log()
+    faults: bool = False
     include: tuple[FileName, ...] = ()
     shadow: FileName | None = None

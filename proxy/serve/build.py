@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from proxy.attempt.faults import Faults
 from proxy.attempt.guards import Guards
 from proxy.attempt.walk import Ground
 from proxy.config import schema
@@ -135,6 +136,7 @@ def build_snapshot(
     policy: Policy | None = None,
     before: Snapshot | None = None,
     shadow: Shadow | None = None,
+    faults: Faults | None = None,
 ) -> Snapshot:
     """Everything a request is decided with. `guards` is called last: it changes what is shared with `before`.
 
@@ -151,7 +153,7 @@ def build_snapshot(
         config,
         policy,
         providers,
-        Ground(providers, ready, config.models, logger),
+        Ground(providers, ready, config.models, logger, faults),
         own,
         READ_HERE | policy.header_names,
         is_loopback(config.listen),
@@ -185,7 +187,9 @@ class Builder:
         new_guards: Callable[[schema.Config, Guards | None], Guards],
         complete: Callable[[schema.Config], Awaitable[schema.Config]],
         logger: Logger,
+        faults: Faults | None = None,
     ) -> None:
+        self._faults = faults
         self._environment = environment
         self._pools = pools
         self._trust = Trust()
@@ -219,6 +223,7 @@ class Builder:
             policy=policy,
             before=before,
             shadow=shadow,
+            faults=self._faults,
         )
         self._pools.adopt(draft)
         return snapshot

@@ -11,6 +11,7 @@ import asyncio
 import time
 
 from proxy.attempt.admit import Admit
+from proxy.attempt.play import played
 from proxy.attempt.send import Request, attempt
 from proxy.attempt.walk import Ground, Leave, Terms
 from proxy.errors import FuseboxError
@@ -65,7 +66,7 @@ class Mirror:
                 _give_back(leave, admit)  # a circuit's few probes are for requests whose outcome counts
                 reason = "its breaker is half-open"
             else:
-                status = await self._ask(leave, admit, request, terms)
+                status = await self._ask(ground, leave, admit, request, terms)
         except FuseboxError as fault:
             reason = str(fault)
         except Exception:
@@ -82,10 +83,12 @@ class Mirror:
             **({} if reason is None else {"error": reason}),
         )
 
-    async def _ask(self, leave: Leave, admit: Admit, request: Request, terms: Terms) -> int:
+    async def _ask(self, ground: Ground, leave: Leave, admit: Admit, request: Request, terms: Terms) -> int:
         """One attempt and its whole answer; the status. Raises FuseboxError."""
+        faults = ground.faults
+        send = played(faults, attempt) if faults is not None and faults.active else attempt
         try:
-            sent = await attempt(leave.provider, leave.target, request, terms.timeouts, terms.total_at, leave.key)
+            sent = await send(leave.provider, leave.target, request, terms.timeouts, terms.total_at, leave.key)
             try:
                 await _Dropped(sent.answer).whole()
                 return sent.answer.status

@@ -33,7 +33,11 @@ class Here:
         host = "127.0.0.1" if proxy is None else "api.test"
         self.pool = Pool(Origin("http", host, port), None, proxy)
         config = schema.Provider(
-            base_url=f"http://{host}:{port}/v1", keys=keys, auth="bearer", anthropic_auth="x-api-key"
+            base_url=f"http://{host}:{port}/v1",
+            anthropic_url=f"http://{host}:{port}",
+            keys=keys,
+            auth="bearer",
+            anthropic_auth="x-api-key",
         )
         ring = KeyRing(keys.sources, {}) if keys.mode == "own" else None
         self.provider = Provider("here", config, ring, lambda origin, ca: self.pool)

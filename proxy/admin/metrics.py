@@ -77,13 +77,32 @@ def families(numbers: Numbers) -> Iterator[Metric]:
     yield from of_requests(numbers.meter)
     yield from _guards(snapshot, numbers.meter)
     yield from _policy(numbers)
-    yield CounterMetricFamily("fusebox_mirror_copies", "Copies sent aside.", value=numbers.mirror.sent)
-    yield CounterMetricFamily(
-        "fusebox_mirror_left_out", "Copies that were not sent: too many were under way.", value=numbers.mirror.left_out
-    )
+    yield from _mirror(numbers.mirror)
     yield CounterMetricFamily(
         "fusebox_log_lines_dropped", "Log lines dropped because nobody read stdout.", value=numbers.lines_dropped()
     )
+
+
+def _mirror(mirror: Mirror) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily
+
+    yield CounterMetricFamily("fusebox_mirror_copies", "Copies sent aside.", value=mirror.sent)
+    yield CounterMetricFamily(
+        "fusebox_mirror_left_out", "Copies that were not sent: too many were under way.", value=mirror.left_out
+    )
+    tokens = CounterMetricFamily(
+        "fusebox_mirror_tokens", "Tokens of copies, as the providers told.", labels=["provider", "model", "kind"]
+    )
+    for (provider, model, kind), count in mirror.tokens.items():
+        if count:
+            tokens.add_metric([provider, model, kind], count)
+    yield tokens
+    cost = CounterMetricFamily(
+        "fusebox_mirror_cost_usd", "What copies cost, in US dollars.", labels=["provider", "model"]
+    )
+    for target, usd in mirror.cost_usd.items():
+        cost.add_metric(list(target), usd)
+    yield cost
 
 
 def _policy(numbers: Numbers) -> Iterator[Metric]:

@@ -59,7 +59,7 @@ def run(chosen: Namespace, parser: ArgumentParser) -> int:
         parser.error("name the command to run, as in: fusebox run -- python app.py")
     try:
         prepare, told = _preparation(chosen.config)
-        proxy, port = _start(prepare, _show_all if chosen.show else _show_errors)
+        proxy, port, admin = _start(prepare, _show_all if chosen.show else _show_errors)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return BAD_CONFIG
@@ -69,7 +69,12 @@ def run(chosen: Namespace, parser: ArgumentParser) -> int:
         print(f"fusebox: {error}", file=sys.stderr)
         return PROBLEMS
     if chosen.show:
-        print(f"fusebox: on http://localhost:{port} for {words[0]}. Providers:", *told, sep="\n", file=sys.stderr)
+        print(
+            f"fusebox: on http://localhost:{port} for {words[0]}, admin http://localhost:{admin}. Providers:",
+            *told,
+            sep="\n",
+            file=sys.stderr,
+        )
     try:
         return beside.run(words, {**os.environ, **variables(port, os.environ)})
     except FileNotFoundError:
@@ -102,8 +107,8 @@ def _preparation(config: Path | None) -> tuple[Callable[[int, int], Document], l
 
 def _start(
     prepare: Callable[[int, int], Document], shown: Callable[[Mapping[str, Any]], bool]
-) -> tuple[beside.Proxy, int]:
-    """The proxy, ready, and its port. Raises NotReady, OSError."""
+) -> tuple[beside.Proxy, int, int]:
+    """The proxy, ready, and its two ports. Raises NotReady, OSError."""
     for left in reversed(range(STARTS_MAX)):
         port = ports.free_port()
         while (admin := ports.free_port()) == port:
@@ -115,7 +120,7 @@ def _start(
             return serve(document, console(sys.stderr.buffer, renderer, ready, shown))  # noqa: B023 one start at a time
 
         try:
-            return beside.start(serving), port
+            return beside.start(serving), port, admin
         except beside.NotReady:
             if not left or ports.taken(Listen("localhost", port)) is None:
                 raise

@@ -197,7 +197,7 @@ class Record(msgspec.Struct, eq=False):
             fields["tried"] = self._tried()
         usage = self.usage
         if usage is not None:
-            fields["tokens"] = _tokens(usage)
+            fields["tokens"] = tokens_told(usage)
             if self.cost_usd is not None:
                 fields["cost_usd"] = int(self.cost_usd * 1e9 + 0.5) / 1e9
         elif self.bills:
@@ -249,7 +249,7 @@ class Record(msgspec.Struct, eq=False):
         ]
 
 
-def _tokens(usage: Usage) -> dict[str, int]:
+def tokens_told(usage: Usage) -> dict[str, int]:
     """What is logged of a usage: the two wholes, and those parts that are not nothing."""
     tokens = {"input": usage.input, "output": usage.output}
     if usage.cached_input:

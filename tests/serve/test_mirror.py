@@ -16,6 +16,8 @@ retry: {{attempts: 0}}
 providers:
   main: {{base_url: "http://127.0.0.1:{main}/v1", keys: [{{env: MAIN_KEY}}]}}
   copy: {{base_url: "http://127.0.0.1:{copy}/v1", keys: [{{env: COPY_KEY}}], max_concurrency: 3}}
+models:
+  copy/other: {{price: {{input: 1, output: 10}}}}
 routes:
   - {{name: half, match: {{model: half}}, to: [main], mirror: {{to: copy/other, percent: 50}}}}
   - {{name: all, match: {{}}, to: [main], mirror: {{to: copy/other}}}}
@@ -71,7 +73,7 @@ async def pair(running: Pair) -> Pair:
     """The same, nothing left over from the test before."""
     running.main.forget()
     running.copy.forget()
-    running.main.script = healthy
+    running.main.script, running.copy.script = healthy, None
     await running.fusebox.forget()
     return running
 
@@ -170,3 +172,30 @@ async def test_a_share_is_copied(pair: Pair) -> None:
     ids = {one.head.one("x-fusebox-request-id") for one in asked}
     copied = sum(line["event"] == "mirror" and line["request_id"].encode() in ids for line in pair.fusebox.lines)
     assert 72 <= copied <= 128
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_a_copy_used_is_known_and_no_part_of_the_request_s(pair: Pair, streamed: bool) -> None:
+    """Tokens and cost in its own line and in numbers of its own: a comparison of models is about these, too."""
+    usage = b'{"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}'
+
+    async def costly(exchange: Exchange) -> None:
+        if streamed:
+            await exchange.answer(ok(b'data: {"choices": []}\n\ndata: {"usage": %b}\n\n' % usage, b"text/event-stream"))
+        else:
+            await exchange.answer(ok(b'{"choices": [], "usage": %b}' % usage))
+
+    async def counted() -> float:
+        async with Client(pair.fusebox.admin_port) as admin:
+            text = (await admin.exchange(request("GET", "/metrics"))).body.decode()
+        found = [line for line in text.splitlines() if line.startswith("fusebox_mirror_cost_usd_total{")]
+        return float(found[0].split()[-1]) if found else 0.0
+
+    before = await counted()
+    pair.copy.script = costly
+    async with Client(pair.fusebox.port) as client:
+        asked = await client.exchange(chat())
+    line = await pair.logged(asked)
+    assert line["tokens"] == {"input": 1000, "output": 100} and line["cost_usd"] == 0.002
+    assert "tokens" not in await pair.fusebox.request_line(asked.head)
+    assert await counted() - before == pytest.approx(0.002)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from proxy.config.schema import Config, Match, Provider, Route, Step, TokenRange
-from proxy.exchange import Carrier, Endpoint, Facts, Format, Plan, Prompt, Skipped, Target
+from proxy.exchange import Carrier, Endpoint, Facts, Format, Plan, Prompt, Skipped, Target, Tried, Usage
 from proxy.observe.logs import configure
 from proxy.observe.record import HEADER_MAX, Record, may_log
 from proxy.observe.recorder import Recorder
 from proxy.policy.compiled import Policy, compile_policy
+from proxy.policy.shadow import Difference
+from tests.harness import ROOT
 
 
 def test_a_line_has_only_the_facts_there_are() -> None:
@@ -237,3 +240,28 @@ def test_credentials_are_never_logged(name: str, logged: bool) -> None:
     assert may_log(name) is logged
     line = looked(facts(headers={name: "value-1"}), policy(Match(header={name: ("*",)})))
     assert ("value-1" in str(line)) is logged
+
+
+def test_the_page_names_every_field() -> None:
+    """docs/logging.md has each field that a request's line can have, and none that it cannot."""
+    target = Target("a", "m")
+    record = Record("POST", "/v1/x", format=Format.OPENAI, by=target, target="a/m", attempts=1, status=200)
+    record.matched_headers, record.prompt, record.complexity, record.complexity_stated = (
+        {"x-team": "a"},
+        Prompt(),
+        "simple",
+        True,
+    )
+    record.skipped, record.panic, record.shadow = ["b: why"], True, Difference("here", "there")
+    record.tried = [Tried(target, "a/m", "ok", "OK", "success", 0.0, 1.0, 200)]
+    record.usage, record.cost_usd, record.trace_id, record.broke = Usage(1, 2), 0.5, "ab", "stalled"
+    record.client_retry, record.error_code, record.error = "1", "x", "y"
+    record.answered(200, 1.0, 0.5)
+    fields = set(record.line(2.0)) | {"unmetered", "sample"}
+    table = (ROOT / "docs/logging.md").read_text().partition("## The others")[0]
+    named = {
+        name for row in re.findall(r"^\| (`[^|]*) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    assert named == fields
+    record.usage, record.bills = None, True
+    assert record.line(2.0)["unmetered"] is True

@@ -57,7 +57,7 @@ COMPILE := $(BIN)/pip-compile --quiet --no-header --generate-hashes --allow-unsa
 lock:
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(COMPILE) --output-file requirements.lock pyproject.toml
-	$(COMPILE) --extra dev --extra bench --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml requirements-build.in
+	$(COMPILE) --extra otel --extra kube --extra dev --extra bench --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml requirements-build.in
 	sed -i '/^--/d' requirements.lock requirements-dev.lock
 
 clean:

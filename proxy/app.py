@@ -18,7 +18,7 @@ import msgspec
 from aiohttp import web
 
 from proxy.admin.api import application
-from proxy.admin.metrics import Numbers
+from proxy.admin.sources import Sources
 from proxy.attempt.circuit import Counts, State, Why
 from proxy.attempt.faults import Faults
 from proxy.attempt.guards import Guards
@@ -27,9 +27,12 @@ from proxy.config.parse import Document
 from proxy.config.secrets import refresh
 from proxy.errors import FuseboxError
 from proxy.observe.health import Health
+from proxy.observe.history import EVERY_S, History
 from proxy.observe.logs import LineWriter, Logger, configure
 from proxy.observe.meter import Meter
+from proxy.observe.recent import Recent
 from proxy.observe.recorder import Recorder
+from proxy.observe.traces import Tracer
 from proxy.serve.build import Builder, CannotStart, Pools
 from proxy.serve.handler import Handler
 from proxy.serve.listener import Listener, bind
@@ -87,7 +90,10 @@ async def _keep_keys_fresh(snapshot: Callable[[], Snapshot], logger: Logger) -> 
     """Read key files again and again, and say when something changed; never what."""
     while True:
         await asyncio.sleep(KEYS_EVERY_S)
-        rings = {name: provider.ring for name, provider in snapshot().providers.items() if provider.ring is not None}
+        now = snapshot()
+        rings = {name: provider.ring for name, provider in now.providers.items() if provider.ring is not None}
+        if now.admin_token is not None:
+            rings["admin_token"] = now.admin_token
         refresh(
             rings,
             lambda name, ring: logger.info("keys_changed", provider=name, keys=len(ring), missing=list(ring.missing)),
@@ -157,11 +163,13 @@ async def serve(
         await live.start()
         mirror = Mirror()
         running.push_async_callback(mirror.stop)
-        recorder = Recorder(logger, meter)
+        recent, history = Recent(), History(meter)
+        tracer = _tracer(config.traces, environment, logger, running)
+        recorder = Recorder(logger, meter, (recent.add,) if tracer is None else (recent.add, tracer.ended))
         running.push_async_callback(recorder.stop)
-        handler = Handler(lambda: live.snapshot, health, logger, mirror=mirror, recorder=recorder)
-        numbers = Numbers(health, live, meter, mirror, lambda: writer.dropped)
-        admin_app = application(health, lambda: live.snapshot.ground.guards, logger, live, numbers, failing)
+        handler = Handler(lambda: live.snapshot, health, logger, mirror=mirror, recorder=recorder, tracer=tracer)
+        sources = Sources(health, live, meter, recent, history, mirror, failing, writer, tracer)
+        admin_app = application(health, lambda: live.snapshot.ground.guards, logger, live, sources)
         admin = await _admin(admin_app, running)
         # Both addresses are bound before either is served: half a start helps nobody.
         data_sockets, admin_sockets = bind(config.listen), bind(config.admin)
@@ -173,6 +181,7 @@ async def serve(
         signals = Signals()
         running.callback(signals.remove)
         background = [_keep_keys_fresh(lambda: live.snapshot, logger), _reload_on_signal(signals, live)]
+        background.append(_keep_history(history, live))
         if watch_every_s is not None:
             background.append(live.keep_watch(watch_every_s))
         _run_beside(background, running)
@@ -219,10 +228,42 @@ def _faults(allowed: Callable[[], bool], logger: Logger) -> Faults:
     return Faults(allowed, loop.time, loop.call_later, random.random, logger)
 
 
+def _tracer(
+    config: schema.Traces | None, environment: Mapping[str, str], logger: Logger, running: AsyncExitStack
+) -> Tracer | None:
+    """What sends spans, until `running` stops it; None without `traces` in the configuration. Raises CannotStart."""
+    if config is None:
+        return None
+    try:
+        # Imported only here: nobody who does not use it pays for it, or needs it installed.
+        from proxy.observe.trace_otlp import Otlp
+    except ImportError as error:
+        raise CannotStart(
+            f"`traces` in the configuration needs more than is installed ({error}): pip install 'llm-fusebox[otel]',"
+            " or take `traces` out"
+        ) from None
+    try:
+        export = Otlp(config, environment)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise CannotStart(f"traces cannot be sent as the environment's OTEL_* variables have it: {error}") from None
+    if export.missing:
+        logger.warning("traces_headers_missing", missing=export.missing)
+    tracer = Tracer(export, config.sample, logger, export.every_s)
+    running.push_async_callback(tracer.stop)
+    return tracer
+
+
 async def _reload_on_signal(signals: Signals, live: Live) -> None:
     while True:
         await signals.hang_up()
         await live.reload("signal")
+
+
+async def _keep_history(history: History, live: Live) -> None:
+    """Look at the numbers again and again, for the page's lines."""
+    while True:
+        history.look(live.snapshot.providers)
+        await asyncio.sleep(EVERY_S)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -140,7 +140,7 @@ class Tried(msgspec.Struct, frozen=True):
 
     `by`: the target as the policy has it; `target`: the same with the model that was asked for. `outcome`, `category`,
     `verdict`: as in ``attempt/outcomes``. `start_ms`: since the walk began; `ms`: until its answer could be handed on, or
-    until it had failed.
+    until it had failed. `span`: the id of its span, if the request is traced.
     """
 
     by: Target
@@ -151,6 +151,7 @@ class Tried(msgspec.Struct, frozen=True):
     start_ms: float
     ms: float
     status: int | None = None
+    span: str = ""
 
 
 class Usage(msgspec.Struct, frozen=True):

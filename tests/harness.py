@@ -278,7 +278,7 @@ def request(
     body: bytes | None = None,
     headers: Sequence[tuple[str, str]] = (),
     *,
-    host: str = "fusebox",
+    host: str = "127.0.0.1",
 ) -> bytes:
     """The bytes of a request; `body` given: with its Content-Length, as JSON unless `headers` say otherwise."""
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]

@@ -64,7 +64,8 @@ async def test_who_may_order_a_reload(tmp_path: Path) -> None:
             (403, "evil.test", []),
             (403, "127.0.0.1", [("Origin", "https://evil.test")]),
             (415, "127.0.0.1", [("Content-Type", "text/plain")]),
-            (200, "localhost", [("Origin", "http://localhost:1")]),
+            (403, "localhost", [("Origin", "http://localhost:1")]),
+            (200, f"localhost:{fusebox.admin_port}", [("Origin", f"http://localhost:{fusebox.admin_port}")]),
         ):
             async with Client(fusebox.admin_port) as admin:
                 order = request("POST", "/api/reload", b"{}", headers, host=host)

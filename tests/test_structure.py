@@ -51,6 +51,21 @@ PURE = [
     "attempt/waits.py",
     "attempt/window.py",
     "serve/reply.py",
+    "kube/annotations.py",
+    "kube/environment.py",
+    "kube/manifests.py",
+    "kube/names.py",
+    "kube/patch.py",
+    "kube/pods.py",
+    "kube/pointer.py",
+    "kube/quantity.py",
+    "kube/review.py",
+    "kube/selectors.py",
+    "kube/settings.py",
+    "kube/sidecar.py",
+    "kube/webhooks.py",
+    "kube/why.py",
+    "kube/workloads.py",
 ]
 """Values in, values out: no I/O, clock, randomness or logging of their own."""
 

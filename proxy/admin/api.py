@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from proxy.admin import breakers, explain, faults, metrics, reload, status
-from proxy.attempt.faults import Faults
+from proxy.admin import breakers, events, explain, faults, guard, metrics, page, reload, requests, status
+from proxy.admin.overview import overview
+from proxy.admin.sources import Sources
 from proxy.attempt.guards import Guards
 from proxy.observe.health import Health
 from proxy.observe.logs import Logger
@@ -19,10 +20,11 @@ def application(
     guards: Callable[[], Guards],
     logger: Logger,
     live: Live | None = None,
-    numbers: metrics.Numbers | None = None,
-    failing: Faults | None = None,
+    sources: Sources | None = None,
 ) -> web.Application:
-    """The admin application. `guards`: those in force when it is asked. `live`: None where there is only them to show."""
+    """The admin application. `guards`: those in force when it is asked. `live`, `sources`: None where
+    there is nothing of the kind to show.
+    """
 
     async def livez(request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -32,7 +34,8 @@ def application(
             return web.Response(text="ready\n")
         return web.Response(status=503, text="draining\n" if health.draining else "starting\n")
 
-    app = web.Application()
+    app = web.Application(middlewares=[guard.guard])
+    app[guard.TOKEN] = lambda: None if live is None else live.snapshot.admin_token
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     breakers.add_routes(app, guards, logger)
@@ -40,8 +43,10 @@ def application(
         reload.add_routes(app, live)
         status.add_routes(app, health, live)
         explain.add_routes(app, lambda: live.snapshot)
-        if failing is not None:
-            faults.add_routes(app, failing, lambda: live.snapshot.providers)
-    if numbers is not None:
-        metrics.add_routes(app, numbers)
+    if sources is not None:
+        metrics.add_routes(app, sources)
+        faults.add_routes(app, sources.faults, lambda: sources.live.snapshot.providers)
+        requests.add_routes(app, sources.recent)
+        events.add_routes(app, sources.recent, lambda: overview(sources))
+        page.add_routes(app)
     return app

@@ -1,7 +1,8 @@
 """Who may change something through the admin port, and how it answers.
 
-Changing takes a caller on this machine, a Host that names it and a JSON body: a web page that is open in somebody's
-browser can send none of these together (another site's page cannot name the host, nor send JSON unasked).
+Changing takes the token, or, where none is configured, a caller on this machine and a Host that names it; and a JSON body:
+a web page that is open in somebody's browser can send none of these together (another site's page cannot name the host,
+nor send JSON unasked). Who may read: ``admin/guard``.
 """
 
 from __future__ import annotations
@@ -12,26 +13,34 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+PROVEN = web.RequestKey("proven", bool)
+"""Whether the request has brought the admin port's token."""
+
 
 def from_here(request: web.Request) -> None:
     """Raises 403 or 415 for a request that may not change anything."""
-    if not _is_loopback(request.remote or "") or not _is_loopback(_host(request.host)):
+    if request.get(PROVEN):
+        if request.content_type != "application/json":
+            raise refusal(415, "send it as application/json")
+        return
+    if not is_loopback(request.remote or "") or not is_loopback(host_of(request.host)):
         raise refusal(403, "only callers on this machine may change anything (kubectl port-forward makes you one)")
     origin = request.headers.get("Origin")
-    if origin is not None and not _is_loopback(_host(origin.partition("://")[2])):
+    if origin is not None and not is_loopback(host_of(origin.partition("://")[2])):
         raise refusal(403, "a browser sent this for a page of another host")
     if request.content_type != "application/json":
         raise refusal(415, "send it as application/json")
 
 
-def _host(authority: str) -> str:
+def host_of(authority: str) -> str:
     """The host of HOST or HOST:PORT; one of IPv6 without its brackets."""
     if authority.startswith("["):
         return authority[1:].partition("]")[0]
     return authority.partition(":")[0]
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine and no other."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -35,9 +35,11 @@ def of_requests(meter: Meter) -> Iterator[Metric]:
     for (provider, reason), count in meter.skipped.items():
         skipped.add_metric([provider, reason], count)
     yield skipped
-    errors = CounterMetricFamily("fusebox_errors", "Answers that were errors of Fusebox's own.", labels=["code"])
-    for code, count in meter.errors.items():
-        errors.add_metric([code], count)
+    errors = CounterMetricFamily(
+        "fusebox_errors", "Answers that were errors of Fusebox's own.", labels=["route", "code"]
+    )
+    for (route, code), count in meter.errors.items():
+        errors.add_metric([route, code], count)
     yield errors
     yield from _times(meter)
     yield from _amounts(meter)

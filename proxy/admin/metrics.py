@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from proxy import __version__
 from proxy.admin.metric_series import of_requests
+from proxy.admin.sources import Sources
 from proxy.attempt.breaker import Breaker
-from proxy.observe.health import Health
 from proxy.observe.meter import Meter
-from proxy.serve.live import Live
 from proxy.serve.mirror import Mirror
 from proxy.serve.snapshot import Snapshot
 
@@ -28,17 +27,7 @@ if TYPE_CHECKING:
 STATES = ("closed", "open", "half-open")
 
 
-class Numbers(NamedTuple):
-    """Where the numbers come from. `lines_dropped`: log lines that nobody read."""
-
-    health: Health
-    live: Live
-    meter: Meter
-    mirror: Mirror
-    lines_dropped: Callable[[], int]
-
-
-def add_routes(app: web.Application, numbers: Numbers) -> None:
+def add_routes(app: web.Application, sources: Sources) -> None:
     """Add the path to the admin application."""
 
     async def metrics(request: web.Request) -> web.Response:
@@ -47,7 +36,7 @@ def add_routes(app: web.Application, numbers: Numbers) -> None:
         from prometheus_client.exposition import choose_encoder
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(lambda: families(numbers)))
+        registry.register(_Collector(lambda: families(sources)))
         ProcessCollector(registry=registry)
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(registry), headers={"Content-Type": content_type})
@@ -62,11 +51,11 @@ class _Collector:
         self.collect = collect
 
 
-def families(numbers: Numbers) -> Iterator[Metric]:
+def families(sources: Sources) -> Iterator[Metric]:
     """Every metric of Fusebox's own, as it is now."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    health, snapshot = numbers.health, numbers.live.snapshot
+    health, snapshot = sources.health, sources.live.snapshot
     build = GaugeMetricFamily("fusebox_build_info", "The version that runs.", labels=["version"])
     build.add_metric([__version__], 1)
     yield build
@@ -74,12 +63,16 @@ def families(numbers: Numbers) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "fusebox_active_streams", "Of these, answers that have begun and go on.", value=health.streams
     )
-    yield from of_requests(numbers.meter)
-    yield from _guards(snapshot, numbers.meter)
-    yield from _policy(numbers)
-    yield from _mirror(numbers.mirror)
+    yield from of_requests(sources.meter)
+    yield from _guards(snapshot, sources.meter)
+    yield from _policy(sources)
+    yield from _mirror(sources.mirror)
+    if sources.tracer is not None:
+        yield CounterMetricFamily(
+            "fusebox_traces_dropped", "Requests whose spans were not sent.", value=sources.tracer.dropped
+        )
     yield CounterMetricFamily(
-        "fusebox_log_lines_dropped", "Log lines dropped because nobody read stdout.", value=numbers.lines_dropped()
+        "fusebox_log_lines_dropped", "Log lines dropped because nobody read stdout.", value=sources.writer.dropped
     )
 
 
@@ -105,10 +98,10 @@ def _mirror(mirror: Mirror) -> Iterator[Metric]:
     yield cost
 
 
-def _policy(numbers: Numbers) -> Iterator[Metric]:
+def _policy(sources: Sources) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    reloads, shadow = numbers.live.reloads, numbers.live.snapshot.shadow
+    reloads, shadow = sources.live.reloads, sources.live.snapshot.shadow
     info = GaugeMetricFamily("fusebox_policy_info", "The policy in force, by the digest of its files.", labels=["hash"])
     info.add_metric([reloads.digest], 1)
     yield info

@@ -32,7 +32,7 @@ def shown(health: Health, live: Live) -> dict[str, Any]:
     snapshot, document, reloads = live.snapshot, live.document, live.reloads
     told: dict[str, Any] = {
         "version": __version__,
-        "started_at": _moment(health.started_at_s),
+        "started_at": moment(health.started_at_s),
         "ready": health.ready and not health.draining,
         "draining": health.draining,
         "active": health.active,
@@ -40,7 +40,7 @@ def shown(health: Health, live: Live) -> dict[str, Any]:
             "hash": reloads.digest,
             "source": document.source,
             "files": [str(file) for file in document.files],
-            "loaded_at": _moment(reloads.loaded_at_s),
+            "loaded_at": moment(reloads.loaded_at_s),
             "routes": [route.name for route in snapshot.config.routes],
             "warnings": [f"{problem.file}:{problem.sentence()}" for problem in document.warnings],
         },
@@ -78,7 +78,7 @@ def _reloads(reloads: Reloads) -> dict[str, Any]:
         "count": reloads.count,
         "failures": reloads.failures,
         "failing": reloads.failing,
-        "last_error": None if last is None else {"at": _moment(last.at_s), "hash": last.digest, **failure(last)},
+        "last_error": None if last is None else {"at": moment(last.at_s), "hash": last.digest, **failure(last)},
         "restart_needed": reloads.restart_needed,
     }
 
@@ -98,6 +98,6 @@ def _shadow(live: Live) -> dict[str, Any]:
     }
 
 
-def _moment(at_s: float) -> str:
+def moment(at_s: float) -> str:
     """RFC 3339, UTC, with milliseconds."""
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -26,6 +26,7 @@ from proxy.attempt.waits import stated_wait
 from proxy.attempt.walk import Failure, Ground, Leave, Terms, Won
 from proxy.errors import AllOut, ConnectFailed, FuseboxError, LocalFault, UpstreamFault
 from proxy.exchange import Plan, Target, Tried
+from proxy.observe.trace import Trace
 
 LEFT_MIN_S = 1.0
 """No further target is asked with less time than this left: an attempt that cannot succeed only costs tokens."""
@@ -68,7 +69,9 @@ class Walk(msgspec.Struct, eq=False):
 
     def copy(self) -> tuple[Request, Terms]:
         """The request and its terms once more, for a copy of which the client hears nothing."""
-        return msgspec.structs.replace(self._request, interim=None), self._terms
+        request = self._request
+        line = request.traceparent if request.trace is None else request.trace.line()
+        return msgspec.structs.replace(request, interim=None, trace=None, traceparent=line), self._terms
 
     async def answer(self) -> Won:
         """The answer for the client: good, or the last that could be had. Raises FuseboxError when there is none."""
@@ -131,9 +134,8 @@ class Walk(msgspec.Struct, eq=False):
         try:
             if self._failures:
                 await self._drop_answers()
-            sent = await self._send(
-                leave.provider, leave.target, self._request, terms.timeouts, terms.total_at, leave.key
-            )
+            request = self._request if self._request.trace is None else self._traced(leave, self._request.trace)
+            sent = await self._send(leave.provider, leave.target, request, terms.timeouts, terms.total_at, leave.key)
             answer, held = sent.answer, sent.answer.held
             first = held[0] if len(held) == 1 else b"".join(held)
             if not is_plain_success(answer.status, answer.content_type, first, answer.complete):
@@ -161,6 +163,13 @@ class Walk(msgspec.Struct, eq=False):
             await _drop(sent)
             raise
         return self._succeeded(leave, sent)
+
+    def _traced(self, leave: Leave, trace: Trace) -> Request:
+        """The request as this attempt sends it: as a span of its own."""
+        request, provider = self._request, leave.provider
+        where = provider.where if request.passthrough else provider.root(request.endpoint.format).where
+        leave.span, line = trace.attempt(where.origin)
+        return msgspec.structs.replace(request, traceparent=line)
 
     def _succeeded(self, leave: Leave, sent: Sent) -> Won:
         guards, answer = self._ground.guards, sent.answer
@@ -229,7 +238,7 @@ class Walk(msgspec.Struct, eq=False):
         start_ms = round((leave.at_s - self._began_s) * 1000, 1)
         ms = round((self._ground.guards.clock() - leave.at_s) * 1000, 1)
         words = outcome.reason, outcome.category.value, outcome.verdict.value
-        self.tried.append(Tried(leave.target, leave.label, *words, start_ms, ms, status))
+        self.tried.append(Tried(leave.target, leave.label, *words, start_ms, ms, status, leave.span))
 
     # What comes next.
 

@@ -12,6 +12,7 @@ from proxy.config.schema import Timeouts
 from proxy.config.secrets import Key
 from proxy.errors import AnswerTimeout, ConnectionLost, ConnectTimeout, FuseboxError, UpstreamFault
 from proxy.exchange import Carrier, Endpoint, Target
+from proxy.observe.trace import Trace
 from proxy.upstream.answer import Answer, Interim
 from proxy.upstream.connection import Connection, Limits
 from proxy.upstream.provider import Provider, Root
@@ -41,6 +42,10 @@ class Request(msgspec.Struct, frozen=True):
     interim: Interim | None = None
     passthrough: bool = False
     """The path is the provider's own (``/p/{provider}/...``): nothing in it is mapped or replaced."""
+    trace: Trace | None = None
+    """Each attempt is a span of its own in it."""
+    traceparent: bytes = b""
+    """The line to send, in place of the client's, which is then not among `headers`; empty: that goes on as it came."""
 
 
 class Sent(msgspec.Struct):
@@ -98,7 +103,7 @@ def compose(
         else:
             framing = b"Transfer-Encoding: chunked\r\n" if request.body.rest is not None else b""
     opening = root.opening(request.method, path, query)
-    return root, provider.request_head(root, opening, headers, framing, key), pieces
+    return root, provider.request_head(root, opening, headers, request.traceparent + framing, key), pieces
 
 
 async def attempt(

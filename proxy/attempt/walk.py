@@ -58,7 +58,7 @@ class Terms(msgspec.Struct, frozen=True):
 class Leave(msgspec.Struct, eq=False):
     """Everything that one attempt has been granted: a place, a permit, a key. `model`: the one asked for.
 
-    `at_s`: when, on the guards' clock.
+    `at_s`: when, on the guards' clock. `span`: the id of its span, if the request is traced.
     """
 
     target: Target
@@ -69,6 +69,7 @@ class Leave(msgspec.Struct, eq=False):
     model: str | None
     key: Key | None
     at_s: float
+    span: str = ""
 
     @property
     def label(self) -> str:

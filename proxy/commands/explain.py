@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
@@ -20,6 +21,7 @@ from proxy.config.schema import ComplexityClass
 from proxy.config.store import load
 from proxy.config.syntax import header_name
 from proxy.config.units import Moment
+from proxy.dev.admin import credentials
 
 if TYPE_CHECKING:
     # At run time where they are used: no other command needs them, and each has to start at once.
@@ -177,7 +179,8 @@ def _live(url: str, asked: Asked) -> Explanation:
     # Straight to it, past any proxy of the environment: the admin port is on this machine.
     connection = HTTPConnection(host, port or 80, timeout=LIVE_S)
     try:
-        connection.request("POST", "/api/explain", text, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json", **credentials(os.environ)}
+        connection.request("POST", "/api/explain", text, headers)
         response = connection.getresponse()
         status, body = response.status, response.read()
         if status == 200:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from proxy.commands.parts import FINE, PROBLEMS, Commands
 from proxy.commands.teaching import Teaching
 from proxy.config.units import Seconds
+from proxy.dev.admin import ADMIN, NotThere, address, credentials
 from proxy.dev.console import printable
-
-ADMIN = "127.0.0.1:4011"
-"""Where the admin port of ``fusebox dev`` is, unless told otherwise."""
 
 FOR_MAX_S = 3600
 LATENCY_MAX_S = 3600
@@ -29,10 +28,6 @@ TIMEOUT_S = 5.0
 
 _KINDS = {"status": "--status", "latency": "--latency", "cut_after": "--cut-after", "silence": "--silence"}
 _MORE = {"retry_after": "--retry-after", "for_s": "--for", "share": "--share"}
-
-
-class NotThere(Exception):
-    """Nobody who is Fusebox answers; the text says what to do."""
 
 
 def add(commands: Commands) -> None:
@@ -76,7 +71,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--list", action="store_true", help="the faults there are")
     parser.add_argument("--clear", action="store_true", help="end the provider's fault; without a provider all")
     parser.add_argument(
-        "--admin", type=_address, default=ADMIN, metavar="URL", help=f"the admin port of the one that runs ({ADMIN})"
+        "--admin", type=address, default=ADMIN, metavar="URL", help=f"the admin port of the one that runs ({ADMIN})"
     )
     parser.set_defaults(run=lambda chosen: run(chosen, parser))
 
@@ -120,18 +115,6 @@ def _share(text: str) -> float:
     if not 0 < share <= 1:
         raise ArgumentTypeError(f"{text!r} is no share: write a number above 0, at most 1, as in 0.5")
     return share
-
-
-def _address(text: str) -> str:
-    """HOST:PORT, from that or from a URL."""
-    parts = urlsplit(text if "://" in text else f"//{text}", scheme="http")
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme != "http" or not parts.hostname or not port or parts.username is not None:
-        raise ArgumentTypeError(f"{text!r} is no address: write it as in {ADMIN} or http://localhost:4011")
-    return f"[{parts.hostname}]:{port}" if ":" in parts.hostname else f"{parts.hostname}:{port}"
 
 
 def run(chosen: Namespace, parser: ArgumentParser) -> int:
@@ -236,9 +219,10 @@ def _ask(
     """The answer, an object with the key `wanted`; None when it was a refusal, which has been told then. Raises NotThere."""
     path = "/api/faults" if provider is None else f"/api/faults/{quote(provider, safe='')}"
     # Not through a proxy of the network: the one asked runs on this machine, or at the other end of a port-forward.
+    headers = {"Content-Type": "application/json", **credentials(os.environ)}
     connection = http.client.HTTPConnection(admin, timeout=TIMEOUT_S)
     try:
-        connection.request(method, path, json.dumps(order or {}), {"Content-Type": "application/json"})
+        connection.request(method, path, json.dumps(order or {}), headers)
         answer = connection.getresponse()
         told = json.loads(answer.read(ANSWER_MAX))
     except OSError as error:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from argparse import ArgumentTypeError, Namespace
-from collections.abc import Coroutine
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast, get_args
 
 from proxy.commands.parts import BAD_CONFIG, PROBLEMS, Commands
 from proxy.commands.teaching import Teaching
-from proxy.config.problems import ConfigError
+from proxy.config.overrides import LogLevel, Overrides
+from proxy.config.problems import BadValue, ConfigError
 from proxy.config.schema import Config
 from proxy.config.store import load_document
-from proxy.config.units import Seconds
+from proxy.config.units import Listen, Seconds
+
+Value = TypeVar("Value")
 
 LOOK_MIN_S = 0.01
 """The shortest time between two looks at the file: they take 0.2 ms."""
@@ -43,7 +46,29 @@ def add(commands: Commands) -> None:
         metavar="TIME",
         help="how often the file is looked at for changes (1s; off: only at SIGHUP and /api/reload)",
     )
+    add_overrides(parser)
     parser.set_defaults(run=run)
+
+
+def add_overrides(parser: ArgumentParser) -> None:
+    """Declare the options that say where the process stands, for whoever starts it beside something else."""
+    group = parser.add_argument_group("in place of what the file says, after a reload too")
+    group.add_argument("--listen", type=_parsed(Listen.parse), metavar="HOST:PORT", help="the data port (`listen`)")
+    group.add_argument("--admin", type=_parsed(Listen.parse), metavar="HOST:PORT", help="the admin port (`admin`)")
+    group.add_argument(
+        "--drain", type=_parsed(Seconds.parse), metavar="TIME", help="time for running answers (`drain`)"
+    )
+    group.add_argument("--log-level", choices=get_args(LogLevel), help="the least that is logged (`log.level`)")
+
+
+def _parsed(parse: Callable[[str], Value]) -> Callable[[str], Value]:
+    def read(text: str) -> Value:
+        try:
+            return parse(text)
+        except BadValue as error:
+            raise ArgumentTypeError(str(error)) from None
+
+    return read
 
 
 def run(chosen: Namespace) -> int:
@@ -58,6 +83,7 @@ def run(chosen: Namespace) -> int:
     from proxy.app import serve
     from proxy.serve.build import CannotStart
 
+    document = document.with_overrides(Overrides(chosen.listen, chosen.admin, chosen.drain, chosen.log_level))
     stdout = sys.stdout.buffer
     try:
         return run_serving(serve(document, watch_every_s=chosen.watch, stdout=for_eyes(document.config, stdout)))

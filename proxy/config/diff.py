@@ -108,6 +108,7 @@ def needs_restart(config: Config, started: Config) -> tuple[str, ...]:
         "listen": config.listen != started.listen,
         "admin": config.admin != started.admin,
         "log.format": config.log.format != started.log.format,
+        "traces": config.traces != started.traces,
         "limits.headers": config.limits.headers != started.limits.headers,
     }
     return tuple(key for key, differs in fixed.items() if differs)

@@ -40,6 +40,7 @@ Shape = dict[str, Any]
 _TARGET = {"type": "string", "minLength": 1, "pattern": r"^[^/]+(/.+)?$"}
 _PATTERNS: dict[Callable[[str], Any], str] = {
     syntax.url_root: r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s?#@]+$",
+    syntax.otlp_root: r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s?#@]+$",
     syntax.env_name: r"^[A-Za-z_][A-Za-z0-9_]*$",
     syntax.header_name: r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
     syntax.sticky: r"^(user|prompt|header:.+)$",

@@ -10,6 +10,7 @@ and files exist is for ``config/present``, which finds by `Document.problem_at` 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -20,6 +21,7 @@ from msgspec.structs import replace
 from proxy.config import rules
 from proxy.config.nodes import Mapping as MappingNode
 from proxy.config.nodes import Node, Place, Scalar, Unreadable, read_nodes
+from proxy.config.overrides import NONE, Overrides
 from proxy.config.problems import BadValue, ConfigError, Path, Problem, in_order, render, shown
 from proxy.config.reader import EXAMPLES, Reader
 from proxy.config.resolve import resolve
@@ -42,7 +44,8 @@ class Document:
 
     `positions`: where the main file's values stand: path as in problems → line and column, from 1. `warnings`: of all its
     files. `files`: those that it was read from, the main one first; the candidate's, if it names one, last. `digest`:
-    SHA-256 of what they hold, in hexadecimal. `candidate`: of `shadow`, the document or why there is none.
+    SHA-256 of what they hold, in hexadecimal. `candidate`: of `shadow`, the document or why there is none. `overrides`:
+    what `config` has that is not from the files.
     """
 
     config: Config
@@ -53,6 +56,11 @@ class Document:
     files: tuple[FilePath, ...] = ()
     digest: str = ""
     candidate: Document | ConfigError | None = None
+    overrides: Overrides = NONE
+
+    def with_overrides(self, overrides: Overrides) -> Document:
+        """This document with them in its `config`."""
+        return dataclasses.replace(self, config=overrides.on(self.config), overrides=overrides)
 
     def problem_at(self, path: Path, message: str, hint: str | None = None) -> Problem:
         """A warning about the value at `path` of the whole configuration, in the file where it stands."""

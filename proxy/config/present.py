@@ -39,6 +39,14 @@ def _missing(document: Document, environment: Mapping[str, str]) -> Iterator[Pro
                 hint = "Fusebox does not start without it; write the path of a PEM file"
                 yield document.problem_at(("providers", name, "ca"), f"file {provider.ca} {unusable}", hint)
 
+    if document.config.admin_token is not None:
+        source = document.config.admin_token
+        reason = _no_key(source, environment)
+        if reason is not None:
+            path = ("admin_token", "env" if source.env is not None else "file")
+            hint = f"{reason[1]}; nobody may read the admin port until it is there"
+            yield document.problem_at(path, f"{describe(source)} {reason[0]}", hint)
+
 
 def _no_key(source: KeySource, environment: Mapping[str, str]) -> tuple[str, str] | None:
     """Why there is no key, and what to do."""

@@ -49,6 +49,7 @@ SHAPES = {
     Price: "write USD per million tokens, as in {input: 2.50, output: 15.00}",
     TokenRange: "write {over: 200000} or {up_to: 8000}",
     Mirror: "write {to: provider/model, percent: 10}",
+    KeySource: "write where it comes from: {env: NAME} or {file: PATH}",
 }
 # Names that people know from other tools, and what is written here instead.
 _KEY_ITSELF = frozenset({"api_key", "apikey", "api_keys", "key", "token", "api-key"})
@@ -149,6 +150,8 @@ class Reader:
                 return self._keys(node, path)
             case types.StructType(cls=cls) if cls is Step:
                 return self._step(node, path)
+            case types.StructType(cls=cls) if cls is KeySource:
+                return self._key_source(kind, node, path)
             case types.StructType(cls=cls) | types.CustomType(cls=cls) if hasattr(cls, "parse"):
                 return text_of(node, Asked(cls.parse))
             case types.StructType():
@@ -291,16 +294,17 @@ class Reader:
             case Sequence(items=[]):
                 raise BadValue("an empty list", "name a key, or write keys: none to send no credentials")
             case Sequence(items=items):
-                return Keys("own", tuple(self._key_source(item, (*path, i)) for i, item in enumerate(items)))
+                sources = (self.read(_KEY_SOURCE, item, (*path, i), item.place) for i, item in enumerate(items))
+                return Keys("own", tuple(sources))
         raise BadValue(f"a list is wanted here, not {what(node)}", "put it in brackets, as in keys: [{env: NAME}]")
 
-    def _key_source(self, node: Node, path: Path) -> KeySource:
+    def _key_source(self, kind: types.StructType, node: Node, path: Path) -> KeySource:
         if not isinstance(node, Mapping):
             said = "a key is never written in this file (the value is not shown)"
-            self.report(path, said, KEYS_HINT, place=node.place)
+            self.report(path, said, KEYS_HINT if isinstance(path[-1], int) else SHAPES[KeySource], place=node.place)
             return KeySource()
         before = len(self.problems)
-        source: KeySource = self.read(_KEY_SOURCE, node, path, node.place)
+        source: KeySource = self._struct(kind, node, path)
         if len(self.problems) == before and (source.env is None) == (source.file is None):
             said = "names neither env nor file" if source.env is None else "names both env and file"
             self.report(path, f"this key {said}", "write {env: NAME} or {file: PATH}, one a key")

@@ -48,7 +48,7 @@ def _addresses(config: Config, whole: Whole) -> None:
 def _overlap(one: Listen, other: Listen) -> bool:
     for first, second in ((one, other), (other, one)):
         # "::" takes IPv4 connections too on the systems where it does so by default.
-        if first.host == "::" or (first.host == "0.0.0.0" and any(":" not in host for host in second.hosts)):  # noqa: S104  # compared, not bound
+        if first.host in ("::", "*") or (first.host == "0.0.0.0" and any(":" not in host for host in second.hosts)):  # noqa: S104  # compared, not bound
             return True
     return not {host.lower() for host in one.hosts}.isdisjoint(host.lower() for host in other.hosts)
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from proxy.config.syntax import env_name, file_name, header_name, key_file, sticky, url_root
+from proxy.config.syntax import env_name, file_name, header_name, key_file, otlp_root, sticky, url_root
 from proxy.config.units import Bytes as Bytes
 from proxy.config.units import Listen as Listen
 from proxy.config.units import Moment as Moment
@@ -341,6 +341,20 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     sample: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
+class Traces(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Traces: a span for each request and each of its attempts, sent to an OTLP receiver over HTTP. Needs the extra `otel`.
+
+    `otlp`: the receiver's root, to which /v1/traces is added; default: as OTEL_EXPORTER_OTLP_ENDPOINT says, or
+    http://localhost:4318. `sample`: the share of traces that are recorded, of those that begin here; a trace that a
+    client began is recorded if the client says so. `headers`: header lines for the receiver, each value from an
+    environment variable or a file.
+    """
+
+    otlp: Annotated[str, _read("The receiver's root, as in http://127.0.0.1:4318.", otlp_root)] | None = None
+    sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    headers: dict[HeaderName, KeySource] = {}
+
+
 FileName = Annotated[str, _read("Path of a file, as seen from the folder of this one.", file_name)]
 
 
@@ -355,11 +369,13 @@ class Included(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole configuration file.
 
-    `listen`: where the service beside Fusebox sends its requests. `admin`: health, metrics and dashboard. `providers`: who
-    may answer, by name. `models`: what is known of targets, by provider/model. `routes`: which request goes where; the
-    first one whose match fits is taken. `response_headers`: whether answers carry x-fusebox-route and the like. `drain`:
-    how long running answers may go on when the process is asked to stop. `faults`: whether `fusebox fault` may have
-    providers behave as if they failed; off, as a production proxy is no place for that.
+    `listen`: where the service beside Fusebox sends its requests. `admin`: health, metrics and the page.
+    `admin_token`: where the token is that the page and the API ask for; with one they may be reached from other hosts,
+    and the page has buttons. `providers`: who may answer, by name. `models`: what is known of targets, by
+    provider/model. `routes`: which request goes where; the first one whose match fits is taken. `response_headers`:
+    whether answers carry x-fusebox-route and the like. `drain`: how long running answers may go on when the process is
+    asked to stop. `traces`: see there. `faults`: whether `fusebox fault` may have providers behave as if they failed;
+    off, as a production proxy is no place for that.
 
     `include`: files with more providers, models and routes; their routes come after those written here, in the order of
     the files. `shadow`: a file with a candidate policy, which decides beside this one; nothing is sent for it.
@@ -369,6 +385,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     listen: Listen = Listen("127.0.0.1", 4010)
     admin: Listen = Listen("127.0.0.1", 4011)
+    admin_token: KeySource | None = None
     providers: dict[Name, Provider]
     breaker: Breaker = Breaker()
     timeouts: Timeouts = Timeouts()
@@ -380,6 +397,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     limits: Limits = Limits()
     drain: Seconds = Seconds(300)
     log: Log = Log()
+    traces: Traces | None = None
     faults: bool = False
     include: tuple[FileName, ...] = ()
     shadow: FileName | None = None

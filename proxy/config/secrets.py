@@ -97,8 +97,11 @@ class KeyRing:
         return before != (self._keys, self.missing)
 
 
-def read_key(source: KeySource, environment: Mapping[str, str]) -> bytes:
-    """One key as header bytes. Raises OSError, or ValueError with what is wrong (never with the key)."""
+def read_key(source: KeySource, environment: Mapping[str, str], *, spaces: bool = False) -> bytes:
+    """One key as header bytes. Raises OSError, or ValueError with what is wrong (never with the key).
+
+    `spaces`: it is a whole header value, which may hold some.
+    """
     if source.env is not None:
         text = environment.get(source.env, "")
         if not text.strip():
@@ -112,8 +115,9 @@ def read_key(source: KeySource, environment: Mapping[str, str]) -> bytes:
         if not text.strip():
             raise ValueError("is empty")
     key = text.strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("holds characters that no key has (only visible ASCII, no spaces inside)")
+    if not key.isascii() or not key.isprintable() or (" " in key and not spaces):
+        wanted = "only visible ASCII and spaces" if spaces else "only visible ASCII, no spaces inside"
+        raise ValueError(f"holds characters that no key has ({wanted})")
     return key.encode("ascii")
 
 

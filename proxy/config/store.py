@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,13 +29,13 @@ def load(path: Path) -> Config:
     return load_document(path).config
 
 
-def load_document(path: Path) -> Document:
+def load_document(path: Path, contents: Mapping[Path, bytes] | None = None) -> Document:
     """As `load`, with warnings, all the files, and the digest of what they held when they were read, each once.
 
-    The ConfigError it raises holds the files and their digest, too. What is wrong with the candidate policy (`shadow`) is
-    no reason for one: see `load_shadow`.
+    `contents`: all files that there are, in place of the disk's. The ConfigError it raises holds the files and their
+    digest, too. What is wrong with the candidate policy (`shadow`) is no reason for one: see `load_shadow`.
     """
-    texts = _Texts()
+    texts = _Texts(contents)
     try:
         document = parse_document(texts.main(path), source=str(path), read=texts.beside(path))
         candidate = _candidate(document, path, texts)
@@ -82,9 +84,10 @@ def _bytes(path: Path) -> bytes:
 
 
 class _Texts:
-    """Reads each file once, and remembers what was read."""
+    """Reads each file once, and remembers what was read. `given`: what there is to read; None: the disk."""
 
-    def __init__(self) -> None:
+    def __init__(self, given: Mapping[Path, bytes] | None) -> None:
+        self._given = given
         self._contents: dict[Path, bytes] = {}
 
     @property
@@ -101,7 +104,7 @@ class _Texts:
         """The text of a main file. Raises ConfigError."""
         source = str(path)
         try:
-            raw = self._contents[path] = _bytes(path)
+            raw = self._contents[path] = self._bytes(path)
         except OSError as error:
             self._contents[path] = _ABSENT
             said = f"the file cannot be read: {error.strerror}"
@@ -118,10 +121,10 @@ class _Texts:
             other = path.parent / name
             try:
                 # A pipe or a device would keep the process waiting at each look for changes.
-                if not stat.S_ISREG(other.stat().st_mode):
+                if self._given is None and not stat.S_ISREG(other.stat().st_mode):
                     self._contents[other] = _ABSENT
                     raise BadValue(f"{other} is not a file", "name a file; its path begins at this file's folder")
-                raw = self._contents[other] = _bytes(other)
+                raw = self._contents[other] = self._bytes(other)
             except OSError as error:
                 self._contents[other] = _ABSENT
                 hint = "write its path as seen from this file's folder"
@@ -132,6 +135,14 @@ class _Texts:
                 raise BadValue(f"{other}, line {error.place[0]}: {error.what}", error.hint) from None
 
         return read
+
+    def _bytes(self, path: Path) -> bytes:
+        """Raises OSError."""
+        if self._given is None:
+            return _bytes(path)
+        if path not in self._given:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return self._given[path]
 
 
 class _NoText(BadValue):

@@ -42,6 +42,14 @@ def url_root(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}".rstrip("/")
 
 
+def otlp_root(text: str) -> str:
+    """The root of an OTLP receiver, as `url_root`; the path of its traces may stand behind it, as some write it."""
+    try:
+        return url_root(text).removesuffix("/v1/traces")
+    except BadValue as error:
+        raise BadValue(error.what, "write the receiver's root, as in http://127.0.0.1:4318") from None
+
+
 def origin(url: str) -> tuple[str, int]:
     """Host (lower case, no brackets) and port of a URL that `url_root` returned; the scheme's port when it has none."""
     parts = urlsplit(url)

@@ -58,8 +58,12 @@ class Moment(float):
             raise BadValue(f"{shown(text)} is no moment in the calendar", hint) from None
 
 
+_BOTH = {"localhost": ("127.0.0.1", "::1"), "*": ("0.0.0.0", "::")}  # noqa: S104  # only where somebody writes *
+"""Names that stand for an address of each family."""
+
+
 class Listen(msgspec.Struct, frozen=True):
-    """An address to listen on. ``localhost:4010`` stands for both loopback addresses."""
+    """An address to listen on. ``localhost:4010`` stands for both loopback addresses, ``*:4010`` for all there are."""
 
     host: str
     port: int
@@ -69,7 +73,7 @@ class Listen(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> Listen:
         """Raises BadValue, a sentence for the user, when `text` is not HOST:PORT. An IPv6 host stands in brackets."""
-        found = re.fullmatch(r"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)\]):([0-9]{1,5})", text)
+        found = re.fullmatch(r"(?:([A-Za-z0-9._-]+|\*)|\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)\]):([0-9]{1,5})", text)
         if found is None or int(found[3]) > 65535:
             hint = "write HOST:PORT, as in 127.0.0.1:4010, [::1]:4010 or localhost:4010"
             raise BadValue(f"{shown(text)} is not an address to listen on", hint)
@@ -77,8 +81,8 @@ class Listen(msgspec.Struct, frozen=True):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The addresses to bind: two for ``localhost``, because clients differ in which of them they try."""
-        return ("127.0.0.1", "::1") if self.host == "localhost" else (self.host,)
+        """The addresses to bind: two for ``localhost``, because clients differ in which of them they try, and for ``*``."""
+        return _BOTH.get(self.host, (self.host,))
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

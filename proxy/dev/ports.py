@@ -33,7 +33,7 @@ def taken(address: Listen) -> str | None:
         try:
             socket.create_server((host, address.port), family=family).close()
         except OSError:
-            if host == "::1" and not _has_ipv6():
+            if host in ("::1", "::") and not _has_ipv6():
                 continue
             return host
     return None

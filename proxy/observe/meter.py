@@ -111,14 +111,15 @@ class Series:
 class Meter:
     """The numbers of the process.
 
-    `series`: by route, provider and model. `skipped`: by provider and reason. `errors`: own ones by code. `transitions`: by
-    breaker and the state entered. A model is empty where the policy keeps the client's and ``models`` does not know it.
+    `series`: by route, provider and model. `skipped`: by provider and reason. `errors`: own ones by route and code.
+    `transitions`: by breaker and the state entered. A model is empty where the policy keeps the client's and ``models``
+    does not know it.
     """
 
     def __init__(self) -> None:
         self.series: dict[tuple[str, str, str], Series] = {}
         self.skipped: Counter[tuple[str, str]] = Counter()
-        self.errors: Counter[str] = Counter()
+        self.errors: Counter[tuple[str, str]] = Counter()
         self.transitions: Counter[tuple[str, str]] = Counter()
         self.overhead = Histogram(OVERHEAD_S)
         self._further: Counter[tuple[str, str, str, str]] = Counter()
@@ -182,7 +183,7 @@ class Meter:
         else:
             one.fine += 1
         if record.error_code is not None:
-            self.errors[record.error_code] += 1
+            self.errors[record.route or "", record.error_code] += 1
         if record.left_out is not None:
             for provider, reason in record.left_out:
                 self.skipped[provider, reason] += 1

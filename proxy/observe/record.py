@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from proxy.exchange import Carrier, Facts, Format, Plan, Prompt, Target, Tried, Usage
+from proxy.observe.trace import Trace
 from proxy.policy.compiled import Policy
 from proxy.policy.shadow import Difference
 
@@ -46,7 +47,8 @@ class Record(msgspec.Struct, eq=False):
 
     `target`: the one asked last, with its model; `by`: the same as the policy has it, `first`: the plan's first.
     `tried`: its attempts, unless it was one that succeeded. `left_out`: as in ``attempt/admit``. `broke`: why an answer
-    broke off after its first byte. `bills`: the answer costs tokens.
+    broke off after its first byte. `bills`: the answer costs tokens. `trace`: of a request whose spans are recorded, or
+    that begins a trace which is not.
     """
 
     method: str
@@ -76,8 +78,10 @@ class Record(msgspec.Struct, eq=False):
     bills: bool = False
     cost_usd: float | None = None
     trace_id: str | None = None
+    trace: Trace | None = None
     answer_status: int = 0
     connect_s: float = 0.0
+    ended_at: float = 0.0
     waited_s: float = 0.0
     sent_at: float = 0.0
     ready_at: float = 0.0

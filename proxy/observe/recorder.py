@@ -71,6 +71,7 @@ class Recorder:
         if usage is not None:
             model = config.models.get(record.target or "")
             record.cost_usd = charge_usd(None if model is None else model.price, usage, batch=usage.batch)
+        record.ended_at = now
         self.meter.add(record, config.models, now)
         if self._ended:
             ended_at_s = time.time()

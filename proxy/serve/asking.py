@@ -12,6 +12,7 @@ from proxy.attempt.walk import Terms
 from proxy.config.schema import Config
 from proxy.exchange import Facts, Plan, Target
 from proxy.observe.record import Record
+from proxy.observe.trace import Trace
 from proxy.policy.decide import Decision
 from proxy.serve.inbound import Inbound
 from proxy.serve.turn import Turn
@@ -25,7 +26,9 @@ def passed_through(config: Config, provider: str) -> Decision:
     return Decision(Plan("passthrough", (Target(provider),)), config.timeouts, config.retry)
 
 
-def request_of(inbound: Inbound, body: RequestBody, *, streamed: bool, interim: Interim | None = None) -> Request:
+def request_of(
+    inbound: Inbound, body: RequestBody, trace: Trace | None, *, streamed: bool, interim: Interim | None = None
+) -> Request:
     """The request as every target of its plan gets it."""
     return Request(
         inbound.endpoint,
@@ -37,6 +40,8 @@ def request_of(inbound: Inbound, body: RequestBody, *, streamed: bool, interim: 
         streamed,
         interim,
         inbound.provider is not None,
+        trace if trace is not None and trace.recorded else None,
+        b"" if trace is None or trace.recorded else trace.line(),
     )
 
 
@@ -73,7 +78,7 @@ def walk_of(
 ) -> Walk:
     """The walk of a request along its plan."""
     snapshot = turn.snapshot
-    request = request_of(inbound, body, streamed=facts.stream, interim=turn.interim)
+    request = request_of(inbound, body, turn.record.trace, streamed=facts.stream, interim=turn.interim)
     terms = terms_of(decision, inbound, body, facts.model, loop.time())
     return Walk(snapshot.ground, decision.plan, request, terms, loop)
 

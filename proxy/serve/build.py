@@ -158,6 +158,7 @@ def build_snapshot(
         READ_HERE | policy.header_names,
         is_loopback(config.listen),
         ready.latencies.of if ready.latencies is not None else None,
+        _token(config, environment, before),
         shadow,
     )
 
@@ -171,6 +172,16 @@ def _ring(
     if known is not None and known.ring is not None and known.config.keys == provider.keys:
         return known.ring
     return KeyRing(provider.keys.sources, environment, name)
+
+
+def _token(config: schema.Config, environment: Mapping[str, str], before: Snapshot | None) -> KeyRing | None:
+    """Where the admin port's token comes from; one that cannot be read lets nobody in."""
+    source = config.admin_token
+    if source is None:
+        return None
+    if before is not None and before.admin_token is not None and before.config.admin_token == source:
+        return before.admin_token
+    return KeyRing((source,), environment, "admin_token")
 
 
 class Builder:

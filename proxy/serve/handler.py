@@ -20,6 +20,7 @@ from proxy.observe.health import Health
 from proxy.observe.logs import Logger
 from proxy.observe.record import Record
 from proxy.observe.recorder import Recorder
+from proxy.observe.traces import Tracer
 from proxy.policy.decide import Decision, decide
 from proxy.policy.look import BodyLook
 from proxy.serve import models, realtime
@@ -31,7 +32,8 @@ from proxy.serve.mirror import Mirror
 from proxy.serve.snapshot import Snapshot
 from proxy.serve.turn import Turn
 from proxy.wire.body import RequestBody
-from proxy.wire.headers import read_request
+from proxy.wire.headers import RequestHeaders, read_request
+from proxy.wire.traceparent import parse
 from proxy.wire.wishes import complexity
 
 _JSON = Carrier.JSON
@@ -48,6 +50,7 @@ class Handler:
         roll: Callable[[], float] = random.random,
         mirror: Mirror | None = None,
         recorder: Recorder | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._health = health
@@ -55,6 +58,7 @@ class Handler:
         self._roll = roll
         self._mirror = mirror or Mirror()
         self._recorder = recorder or Recorder(logger)
+        self._tracer = tracer
         self._loop = asyncio.get_running_loop()  # asked once: each asking is a system call before Python 3.12
 
     async def __call__(
@@ -106,6 +110,8 @@ class Handler:
             if walk.tried or walk.asked is not None or walk.admit.skipped:
                 note(record, walk)
         record.answered(won.sent.answer.status, won.sent.written_at, won.sent.connect_s)
+        if record.trace is not None and won.holds and not won.sent.answer.coding:
+            record.trace.answered(won.sent.answer.held)
         if won.sent.answer.complete and won.sent.upload is None:
             return turn.write_whole(won)
         # The answer has begun, and may go on for minutes: nothing of the request is kept for it.
@@ -118,6 +124,8 @@ class Handler:
         record = turn.record
         headers = read_request(turn.head.raw_headers, turn.snapshot.header_names)
         record.request_id = request_id(headers.facts)
+        if self._tracer is not None or "traceparent" in headers.facts:
+            headers = self._traced(record, headers)
         if headers.size > turn.snapshot.config.limits.headers:
             raise HeadersTooLarge(turn.snapshot.config.limits.headers)
         record.client_retry = headers.facts.get("x-stainless-retry-count")
@@ -125,6 +133,24 @@ class Handler:
         turn.format, turn.endpoint = inbound.endpoint.format, inbound.endpoint
         record.endpoint = inbound.endpoint.name
         return inbound
+
+    def _traced(self, record: Record, headers: RequestHeaders) -> RequestHeaders:
+        """Begin the request's trace, or go on with its client's; the headers without what each attempt says anew."""
+        given = headers.facts.get("traceparent")
+        parent = None if given is None else parse(given)
+        if parent is not None:
+            record.trace_id = parent.trace_id
+        if self._tracer is None:
+            return headers
+        trace = record.trace = self._tracer.begin(parent)
+        if trace is None:
+            return headers
+        record.trace_id = trace.trace_id
+        if given is None:
+            return headers
+        bare = headers.without(b"traceparent")
+        # A state without a place in its trace says nothing (W3C Trace Context section 4.3).
+        return bare if parent is not None else bare.without(b"tracestate")
 
     async def _read(self, turn: Turn, inbound: Inbound) -> RequestBody:
         """Wait for the body, as far as it is needed."""

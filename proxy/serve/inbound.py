@@ -29,6 +29,7 @@ READ_HERE = frozenset(
         "host",
         "origin",
         "sec-fetch-site",
+        "traceparent",
         "transfer-encoding",
         "upgrade",
         "x-fusebox-complexity",

@@ -32,7 +32,7 @@ request that is on its way."""
 
 
 def bind(address: Listen) -> list[socket.socket]:
-    """Listening sockets for `address`: two for ``localhost``. Raises OSError, whose text names the address."""
+    """Listening sockets for `address`: two for ``localhost`` and ``*``. Raises OSError, whose text names the address."""
     bound: list[socket.socket] = []
     try:
         for host in address.hosts:
@@ -40,8 +40,8 @@ def bind(address: Listen) -> list[socket.socket]:
             try:
                 sock = socket.create_server((host, address.port), family=family, backlog=BACKLOG, reuse_port=False)
             except OSError as error:
-                if host == "::1" and bound:
-                    continue  # a machine without IPv6 still has its other loopback address
+                if host in ("::1", "::") and bound:
+                    continue  # a machine without IPv6 still has the other address
                 raise OSError(error.errno, f"cannot listen on {host} port {address.port}: {error.strerror}") from None
             sock.setblocking(False)
             bound.append(sock)

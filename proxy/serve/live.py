@@ -50,7 +50,8 @@ class OwnFault(Exception):
 class Live:
     """Holds `snapshot`, the one reference that a reload swaps; `document`, what it was built from; and `reloads`.
 
-    `document` is that of the start, which must have been read from files if it is ever to be reloaded.
+    `document` is that of the start, which must have been read from files if it is ever to be reloaded. Its overrides count
+    for those that come later, too.
     """
 
     snapshot: Snapshot
@@ -118,6 +119,7 @@ class Live:
         self._kept_out, self._waited = None, 0
         if isinstance(found, ConfigError):
             return self._failed(found, found.digest)
+        found = found.with_overrides(self.document.overrides)
         try:
             snapshot = await self._build(found, self.snapshot)
         except (CannotStart, OSError) as error:
@@ -159,6 +161,11 @@ class Live:
             if provider.ring is not None and provider.ring.missing:
                 missing = list(provider.ring.missing)
                 self._logger.warning("keys_missing", provider=name, keys=len(provider.ring), missing=missing)
+        token = self.snapshot.admin_token
+        if token is not None and token.missing:
+            self._logger.warning(
+                "admin_token_missing", missing=list(token.missing), effect="nobody may read the admin port"
+            )
         if document.warnings:
             self._logger.warning("config_warnings", file=document.source, **_listed(document.warnings))
         if isinstance(document.candidate, ConfigError):

@@ -73,7 +73,8 @@ async def _provider_list(turn: Turn, inbound: Inbound, decision: Decision) -> di
     loop = asyncio.get_running_loop()
     body = RequestBody()
     terms = terms_of(decision, inbound, body, None, loop.time())
-    walk = Walk(turn.snapshot.ground, decision.plan, request_of(plain, body, streamed=False), terms, loop)
+    request = request_of(plain, body, turn.record.trace, streamed=False)
+    walk = Walk(turn.snapshot.ground, decision.plan, request, terms, loop)
     try:
         won = await walk.answer()
     finally:

@@ -36,7 +36,7 @@ async def answer(turn: Turn, inbound: Inbound, facts: Facts, decision: Decision)
     terms = terms_of(decision, inbound, body, facts.model, loop.time())
     # Judged by its status alone; and never raced: a handshake that was won twice would be two conversations.
     terms = msgspec.structs.replace(terms, body_counts=False, hedge=None, whole=False)
-    request = request_of(inbound, body, streamed=True)
+    request = request_of(inbound, body, turn.record.trace, streamed=True)
     handshake = _Handshake(turn.transport)
     walk = Walk(turn.snapshot.ground, decision.plan, request, terms, loop, handshake.send)
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from proxy.attempt.walk import Ground
 from proxy.config.schema import Config
+from proxy.config.secrets import KeyRing
 from proxy.observe.shadow import Shadow
 from proxy.policy.compiled import Policy
 from proxy.policy.decide import Latency
@@ -31,5 +32,7 @@ class Snapshot:
     """The data port is bound to loopback only."""
     latency: Latency | None = None
     """How long first events took of late, if any route asks for it."""
+    admin_token: KeyRing | None = None
+    """What the admin port asks for, if anything."""
     shadow: Shadow | None = None
     """A candidate policy that decides beside this one."""

@@ -41,6 +41,9 @@ _INFERENCE = {
 }
 """Calls that carry a model and leave nothing behind at the provider: any target of a chain may answer them."""
 
+INFERENCE_NAMES = frozenset(endpoint.name for endpoint in _INFERENCE.values())
+"""The names of all endpoints that ask a model for something."""
+
 MODELS = Endpoint("models", _OPENAI, Carrier.NONE)
 
 _MODEL_IN_PATH = re.compile(

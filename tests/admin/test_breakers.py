@@ -262,7 +262,8 @@ async def test_an_order_that_is_none(port: Port, text: bytes) -> None:
         ({"Host": "[::1]:4011"}, 200),
         ({"Host": "[::1]"}, 200),
         ({"Host": "127.0.0.1"}, 200),
-        ({"Origin": "http://localhost:4011"}, 200),
+        ({"Origin": "http://localhost:4011"}, 403),  # a page of another port
+        ({"Origin": "http://localhost:4011", "Host": "localhost:4011"}, 200),
         ({"Content-Type": "application/json; charset=utf-8"}, 200),
     ],
 )

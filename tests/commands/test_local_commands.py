@@ -206,4 +206,4 @@ def test_completion_knows_every_command(capsys: pytest.CaptureFixture[str], monk
 def test_every_help_has_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that can be typed."""
     for name, parser in parsers(monkeypatch).items():
-        assert f"  fusebox {name}" in parser.format_help() or f"$(fusebox {name}" in parser.format_help(), name
+        assert f"  {parser.prog}" in parser.format_help() or f"$({parser.prog}" in parser.format_help(), name

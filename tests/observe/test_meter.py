@@ -91,7 +91,7 @@ def test_a_request_that_reached_nobody() -> None:
     made.left_out = (("a", "breaker open"), ("a", "breaker open"))
     meter.add(made, {}, 12.0)
     assert meter.requests == {("", "", 404): 1} and meter.attempts == {}
-    assert meter.errors == {"no_route": 1} and meter.skipped == {("a", "breaker open"): 2}
+    assert meter.errors == {("", "no_route"): 1} and meter.skipped == {("a", "breaker open"): 2}
     assert meter.series["", "", ""].first_event.count == meter.overhead.count == 0
 
 

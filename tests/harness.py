@@ -460,6 +460,7 @@ class Fusebox:
         self.config.write_text(f"listen: 127.0.0.1:{self.port}\nadmin: 127.0.0.1:{self.admin_port}\n{config}")
         self._environment = environment or {}
         self._more = more
+        self.admin_lines: list[tuple[str, str]] = []  # what proves this process's right at the admin port, if it asks
         self.lines: list[dict[str, Any]] = []
         self.raw_log = b""
         self.errors = b""
@@ -492,9 +493,10 @@ class Fusebox:
     async def forget(self) -> None:
         """Have it forget what it has learnt of its providers, by the admin API."""
         async with Client(self.admin_port) as admin:
-            known = (await admin.exchange(request("GET", "/api/breakers"))).json["breakers"]
+            known = (await admin.exchange(request("GET", "/api/breakers", None, self.admin_lines))).json["breakers"]
             for name in {one["name"].partition("/")[0] for one in known}:
-                order = request("POST", f"/api/breakers/{name}", b'{"action": "reset"}', host="127.0.0.1")
+                lines = [*self.admin_lines, ("Content-Type", "application/json")]
+                order = request("POST", f"/api/breakers/{name}", b'{"action": "reset"}', lines)
                 assert (await admin.exchange(order)).status == 200
 
     async def _read_log(self) -> None:

@@ -11,6 +11,7 @@ import base64
 import gzip
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,15 +19,17 @@ import pytest
 import pytest_asyncio
 
 from tests.harness import Client, Cut, Exchange, Fusebox, Upstream, request
+from tests.observe.receiver import Receiver
 
 ADMIN_PATHS = (
     *("/", "/livez", "/readyz", "/metrics", "/api/status", "/api/breakers", "/api/breakers/first", "/api/requests"),
-    *("/api/explain?model=m", "/api/faults", "/page.js", "/page.css", "/api/nothing"),
+    *("/api/overview", "/api/faults", "/page.js", "/page.css", "/api/nothing"),
 )
 """All that the admin port says to somebody who reads."""
 
 PLACES = (
     *("provider key in env", "provider key in file", "egress proxy password", "admin token"),
+    "header for traces",
     *(
         "authorization",
         "x-api-key",
@@ -42,9 +45,15 @@ PLACES = (
     *("location", "event of provider", "html of provider", "service tier", "usage", "authenticate", "trailer"),
 )
 
+KEYS = ("provider key in env", "provider key in file", "admin token", "egress proxy password", "header for traces")
+"""Those of the configuration: each goes to its own place and to no provider but that."""
+
 SECRET = {place: f"sk-{number:02d}-{place.replace(' ', '-')}-7f3a9c" for number, place in enumerate(PLACES)}
 
 CONFIG = """
+admin_token: {{env: ADMIN_TOKEN}}
+traces: {{otlp: "http://127.0.0.1:{otlp}", headers: {{x-receiver: {{env: TRACES_HEADER}}}}}}
+faults: true
 
 providers:
   first: {{base_url: "http://127.0.0.1:{first}/v1", anthropic_url: "http://127.0.0.1:{first}", keys: [{{env: FIRST_KEY}}]}}
@@ -107,7 +116,6 @@ ANSWERS = {
             {
                 "choices": [{"message": {"content": SECRET["event of provider"]}}],
                 "service_tier": SECRET["service tier"],
-                "model": SECRET["usage"],
                 "usage": {
                     "prompt_tokens": SECRET["usage"],
                     "completion_tokens": 1,
@@ -150,10 +158,9 @@ BODY = {
 class Stage:
     """The process, its providers, and all that clients and providers have got."""
 
-    def __init__(self, fusebox: Fusebox, first: Upstream, second: Upstream) -> None:
+    def __init__(self, fusebox: Fusebox, receiver: Receiver) -> None:
         self.fusebox = fusebox
-        self.first = first
-        self.second = second
+        self.receiver = receiver
         self.errors: list[bytes] = []
         self.seen: dict[str, list[bytes]] = {"first": [], "second": []}
 
@@ -177,13 +184,22 @@ class Stage:
 
 @pytest_asyncio.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    """With keys from both sources, an egress proxy with a password, and a token for the admin port."""
+    """With keys from both sources, an egress proxy with a password, a token for the admin port, traces, all that there is."""
+    with Receiver() as receiver:
+        async with staged(tmp_path, receiver) as made:
+            yield made
+
+
+@asynccontextmanager
+async def staged(tmp_path: Path, receiver: Receiver) -> AsyncIterator[Stage]:
+    """The same with a receiver for the traces."""
     file = tmp_path / "key"
     file.write_text(SECRET["provider key in file"] + "\n")
     async with Upstream() as first, Upstream() as second, Upstream() as proxy:
         environment = {
             "FIRST_KEY": SECRET["provider key in env"],
             "ADMIN_TOKEN": SECRET["admin token"],
+            "TRACES_HEADER": SECRET["header for traces"],
             "HTTP_PROXY": f"http://user:{SECRET['egress proxy password']}@127.0.0.1:{proxy.port}",
         }
 
@@ -191,9 +207,10 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
             await exchange.answer(said("407 Proxy Authentication Required", error("error of provider")))
 
         proxy.script = refusing
-        config = CONFIG.format(first=first.port, second=second.port, file=file)
+        config = CONFIG.format(first=first.port, second=second.port, file=file, otlp=receiver.port)
         async with Fusebox(config, tmp_path, environment) as fusebox:
-            made = Stage(fusebox, first, second)
+            fusebox.admin_lines = [("Authorization", f"Bearer {SECRET['admin token']}")]
+            made = Stage(fusebox, receiver)
 
             async def one(exchange: Exchange) -> None:
                 made.seen["first"].append(b"".join(value for _, value in exchange.head.headers))
@@ -281,6 +298,9 @@ async def test_no_secret_comes_out(stage: Stage, reload: bool) -> None:
         stage.fusebox.config.write_text(good.replace('base_url: "http://outside.invalid/v1"', url))
         await stage.fusebox.line(event="reload_failed")
     told = await admin_says(stage)
+    assert await stage.fusebox.stop() == 0  # so that all spans have been sent
+    told["traces"] = b"".join(stage.receiver.bodies)
+    assert len(stage.receiver.spans) > 100
     told["log"], told["stderr"] = stage.fusebox.raw_log, stage.fusebox.errors
     for number, one in enumerate(stage.errors):
         told[f"error {number}"] = one
@@ -296,7 +316,7 @@ async def test_no_secret_comes_out(stage: Stage, reload: bool) -> None:
     for name, heads in stage.seen.items():
         assert heads
         for head in heads:
-            for place in ("provider key in env", "provider key in file", "admin token", "egress proxy password"):
+            for place in KEYS:
                 assert place == own[name] or SECRET[place].encode() not in head, (name, place)
 
 

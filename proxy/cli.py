@@ -9,7 +9,7 @@ from importlib import import_module
 
 from proxy import __version__
 
-COMMANDS = ("serve", "check", "explain", "replay", "schema", "dev", "run", "env", "tail", "fault", "doctor")
+COMMANDS = ("serve", "check", "explain", "replay", "schema", "dev", "run", "env", "tail", "fault", "doctor", "k8s")
 """Each is a module of ``proxy/commands``, in the order in which help lists them."""
 
 

@@ -98,6 +98,12 @@ def one_of_kind(objects: Sequence[Object], kind: str, name: str) -> Object:
     return found
 
 
+def webhooks(objects: Sequence[Object]) -> list[Object]:
+    """The webhooks of every configuration among `objects`."""
+    found = of_kind(objects, "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
+    return [hook for one in found for hook in one["webhooks"]]
+
+
 def walk(value: Any) -> Iterator[tuple[str, Any]]:
     """Every key of every mapping within `value`, with what it holds."""
     if isinstance(value, dict):

@@ -23,7 +23,7 @@ _FILES = {
 def add_routes(app: web.Application) -> None:
     """Add the page's files to the admin application."""
     for path, (name, kind) in _FILES.items():
-        app.router.add_get(path, _Serving(name, kind))
+        app.router.add_get(path, _Serving(name, kind).answer)
 
 
 class _Serving:
@@ -34,7 +34,8 @@ class _Serving:
         self._kind = kind
         self._body: bytes | None = None
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
+        """The file."""
         if self._body is None:
             self._body = (files("proxy.admin") / "static" / self._name).read_bytes()
         return web.Response(

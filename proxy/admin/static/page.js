@@ -241,7 +241,7 @@ function reason(breaker) {
   const counts = breaker.counts, parts = [];
   const total = (counts.ok || 0) + (counts.failed || 0);
   if (breaker.why) parts.push(WHY[breaker.why] || breaker.why);
-  if (total) parts.push(`${counts.failed} of ${total} failed`);
+  if (total > 1) parts.push(`${counts.failed} of ${total} failed`);
   if (breaker.last_failure) parts.push(`last: ${breaker.last_failure}`);
   return upper(parts.join(", "));
 }
@@ -300,8 +300,8 @@ function told() {
       all.push(["warn", `${provider.name}: ${percent(recent.failures / recent.attempts)} of the attempts of the last minute failed.`, ""]);
   }
   if (!all.length) {
-    const recent = sum(state.providers, 12);
-    all.push(["good", recent.attempts ? "All providers answer." : "All is quiet: no request in the last minute.", ""]);
+    const lately = lines.length && Date.now() - Date.parse(lines[0].time) < MINUTE_MS;
+    all.push(["good", lately ? "All providers answer." : "All is quiet: no request in the last minute.", ""]);
   }
   return all;
 }
@@ -325,6 +325,8 @@ function say(text) {
 
 // Providers
 
+// How many keys have to cool before nothing goes there; clients' own are not known.
+const keysOf = (provider) => (provider.keys.mode === "own" ? provider.keys.count : provider.keys.mode === "none" ? 1 : Infinity);
 const keyless = (provider) => provider.keys.mode === "own" && !provider.keys.count;
 
 function kindOf(provider) {
@@ -336,6 +338,7 @@ function kindOf(provider) {
   if (own.state === "half-open") return ["warn", "half-open"];
   if (own.mode === "disabled") return ["warn", "disabled"];
   if (keyless(provider)) return ["bad", "closed, no key"];
+  if (provider.cooling.some((cool) => cool.keys >= keysOf(provider))) return ["warn", "closed, cooling"];
   return ["good", "closed"];
 }
 
@@ -379,7 +382,7 @@ function provider(one, card, facts) {
     notes.some(Boolean) ? h("ul", { class: "notes" }, notes) : null,
     h("div", { class: "sparks" },
       spark("Attempts", all.attempts ? `${short(all.attempts)}` : "none", all.failures ? `${short(all.failures)} failed` : "", bars(one.points)),
-      spark("First event", p95 ? `p95 ${seconds(p95[3])}` : "–", "", curve(one.points)))].filter(Boolean));
+      spark("First event p95", p95 ? seconds(p95[3]) : "–", "", curve(one.points)))].filter(Boolean));
 }
 
 function actions(name, breaker) {
@@ -446,41 +449,46 @@ function stateOf(target) {
   if (keyless(one)) return "no key";
   const breaker = one.breakers.find((each) => each.model && each.model === model) || one.breakers[0];
   if (breaker.state === "open" && (breaker.mode === "enforce" || breaker.held)) return "open";
-  const keys = one.keys.mode === "own" ? one.keys.count : one.keys.mode === "none" ? 1 : Infinity;
-  if (one.cooling.some((cool) => (!cool.model || cool.model === model) && cool.keys >= keys)) return "cooling";
+  if (one.cooling.some((cool) => (!cool.model || cool.model === model) && cool.keys >= keysOf(one))) return "cooling";
   return null;
 }
 
-function routes() {
-  const counts = new Map();
-  const lately = lines.filter((line) => Date.now() - Date.parse(line.time) < MINUTE_MS);
-  for (const line of lately) {
-    if (!line.route || !line.target) continue;
-    const route = counts.get(line.route) || counts.set(line.route, new Map()).get(line.route);
-    route.set(line.target, (route.get(line.target) || 0) + 1);
+// The targets of a route's last requests: of 15 seconds if they say enough, else of a minute.
+function lately(route) {
+  for (const [within, least, span] of [[15000, 4, "15 s"], [MINUTE_MS, 0, "minute"]]) {
+    const seen = new Map();
+    let total = 0;
+    for (const line of lines) {
+      if (Date.now() - Date.parse(line.time) > within) break;
+      if (line.route !== route || !line.target) continue;
+      seen.set(line.target, (seen.get(line.target) || 0) + 1);
+      total += 1;
+    }
+    if (total >= least) return { seen, total, span };
   }
+}
+
+function routes() {
   $("routes").replaceChildren(...state.routes.map((route) => {
-    const seen = counts.get(route.name) || new Map();
-    const total = [...seen.values()].reduce((one, other) => one + other, 0);
+    const { seen, total, span } = lately(route.name);
     const of = (target) => [...seen].filter(([name]) => name === target || (!target.includes("/") && name.startsWith(`${target}/`)))
       .reduce((all, [, count]) => all + count, 0);
     const settings = [route.order === "as_written" ? "" : `ordered by ${route.order}`, route.sticky ? `sticky ${route.sticky}` : "",
       route.mirror ? `mirrored to ${route.mirror.to[0].target}, ${route.mirror.percent} %` : "", when(route)].filter(Boolean);
     const chain = [];
     route.steps.forEach((step, index) => {
-      if (index) chain.push(h("span", { class: "then", title: "falls back to" }, "→"));
-      chain.push(h("span", { class: "step" }, step.map((choice) => {
+      chain.push(h("li", { class: "hop" }, index ? h("span", { class: "then" }, "→", h("span", { class: "unseen" }, "else")) : null, h("span", { class: "step" }, step.map((choice) => {
         const now = of(choice.target), out = stateOf(choice.target);
         const share = total ? percent(now / total) : "";
         return h("span", { class: `target ${out ? "out" : now ? "now" : ""}` },
           choice.target, step.length > 1 ? h("span", { class: "quiet" }, `weight ${percent(choice.share)}`) : null,
           out ? h("span", { class: "share" }, out) : null, now ? h("span", { class: "share" }, share) : null);
-      })));
+      }))));
     });
     return h("li", {},
       h("div", { class: "route-head" }, h("h3", {}, route.name), h("span", { class: "quiet" }, matched(route.match)),
-        h("span", { class: "quiet" }, total ? `${plural(total, "request")} of the last minute` : "none in the last minute")),
-      h("div", { class: "chain" }, chain),
+        h("span", { class: "quiet" }, total ? `${total} in the last ${span}` : "none in the last minute")),
+      h("ol", { class: "chain" }, chain),
       settings.length ? h("p", { class: "quiet" }, settings.join(" · ")) : null);
   }));
 }
@@ -526,7 +534,8 @@ function wanted(line) {
   if (only.has("slow") && !isSlow(line)) return false;
   const words = $("filter").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
   if (!words.length) return true;
-  const text = [line.model, line.target, line.route, line.status, line.request_id, line.trace_id, line.path, line.endpoint, line.error_code]
+  const text = [line.model, line.target, line.route, line.status, line.request_id, line.trace_id, line.path, line.endpoint, line.error_code,
+    ...(line.tried || []).map((one) => `${one.target} ${one.outcome} ${one.class}`), ...(line.skipped || [])]
     .filter((part) => part !== undefined && part !== null).join(" ").toLowerCase();
   return words.every((word) => text.includes(word));
 }
@@ -581,15 +590,18 @@ function detail(line) {
     ["Request", `${line.method} ${line.path}`], ["Id", line.request_id], ["Trace", line.trace_id], ["Format", line.format],
     ["Times", `${line.first_event_ms === undefined ? "no first event" : `first event after ${ms(line.first_event_ms)}`}, all in ${ms(line.total_ms)}`],
     ["Sizes", `${line.bytes_in.toLocaleString("en")} bytes in, ${line.bytes_out.toLocaleString("en")} out`],
-    ["Fusebox's own part", line.overhead_us === undefined ? null : `${line.overhead_us} µs`],
+    ["Fusebox's own part", line.overhead_us === undefined ? null : line.overhead_us < 1000 ? `${line.overhead_us} µs` : ms(line.overhead_us / 1000)],
     ["Tokens", line.tokens ? Object.entries(line.tokens).map(([kind, count]) => `${kind.replaceAll("_", " ")} ${count.toLocaleString("en")}`).join(", ") : line.unmetered ? "the provider did not say" : null],
     ["Cost", line.cost_usd === undefined ? null : money(line.cost_usd)],
-    ["Left out", line.skipped ? line.skipped.join("; ") : null],
     ["Broke off", line.broke], ["Error", line.error ? `${line.error_code}: ${line.error}` : null],
     ["Class", line.complexity], ["SDK's retry", line.client_retry],
   ].filter(([, value]) => value !== undefined && value !== null && value !== "");
   return h("tr", { class: "detail", role: "row", id: `detail-${line.seq}` }, h("td", { role: "cell", colspan: 8 },
-    (line.tried || []).length ? h("ol", { class: "timeline", "aria-label": "Attempts" }, line.tried.map((one) => {
+    line.tried || line.skipped ? h("ol", { class: "timeline", "aria-label": "Attempts" }, (line.skipped || []).map((text) => {
+      const [target, ...why] = text.split(": ");
+      return h("li", { class: "attempt" }, h("span", {}, target), h("span", { class: "track out", "aria-hidden": "true" }),
+        h("span", { class: "status warn" }, `left out: ${why.join(": ")}`));
+    }), (line.tried || []).map((one) => {
       const kind = one.verdict === "success" && one.class === "OK" ? "good" : one.verdict === "failure" ? "bad" : "warn";
       return h("li", { class: "attempt" },
         h("span", {}, one.target),
@@ -657,6 +669,10 @@ for (const chip of document.querySelectorAll("[data-only]")) {
   });
 }
 
+// Who has looked enough gets what has come meanwhile.
+$("lines").addEventListener("pointerleave", draw);
+$("lines").addEventListener("focusout", () => setTimeout(draw));
+
 $("pause").addEventListener("click", () => {
   paused = !paused;
   $("pause").setAttribute("aria-pressed", String(paused));
@@ -666,7 +682,8 @@ $("pause").addEventListener("click", () => {
 function theme(chosen) {
   const dark = chosen ? chosen === "dark" : window.matchMedia("(prefers-color-scheme: dark)").matches;
   if (chosen) document.documentElement.dataset.theme = chosen;
-  $("theme").textContent = dark ? "Light theme" : "Dark theme";
+  $("theme").textContent = dark ? "Light" : "Dark";
+  $("theme").setAttribute("aria-label", dark ? "Light theme" : "Dark theme");
   return dark;
 }
 

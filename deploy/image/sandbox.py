@@ -34,9 +34,9 @@ root=$1; shift
 mount --bind "$root" "$root"
 for device in {devices}; do mount --bind "/dev/$device" "$root/dev/$device"; done
 mount --rbind /proc "$root/proc"
-while [ "$1" != -- ]; do mount --bind "$1" "$root$2"; mount -o remount,bind,ro "$root$2"; shift 2; done
+while [ "$1" != -- ]; do mount --bind "$1" "$root$2"; mount -o remount,bind,ro,nosuid,nodev "$root$2"; shift 2; done
 shift
-mount -o remount,bind,ro "$root"
+mount -o remount,bind,ro,nosuid,nodev "$root"
 exec {become} "$@"
 """
 """A script for the host's shell; the image has none, and needs none."""
@@ -56,7 +56,7 @@ def command(
         become = f'setpriv --no-new-privs {shutil.which("chroot")} --userspec={USER}:{USER} --groups={USER} "$root"'
         unshare = ["unshare", "--mount"]
     else:
-        become = f'unshare --user --map-user={USER} --map-group={USER} --root="$root" --wd=/'
+        become = f'setpriv --no-new-privs unshare --user --map-user={USER} --map-group={USER} --root="$root" --wd=/'
         unshare = ["unshare", "--user", "--map-root-user", "--mount"]
     script = SET_UP.format(devices=" ".join(DEVICES), become=become)
     pairs = [text for place, folder in mounts.items() for text in (str(folder.absolute()), place)]
@@ -70,7 +70,7 @@ def problem() -> str | None:
             return f"{name} is not installed"
     flags = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
     tried = subprocess.run(
-        ["unshare", *flags, "sh", "-c", "mount --bind /usr /usr && mount -o remount,bind,ro /usr"],
+        ["unshare", *flags, "sh", "-c", "mount --bind /usr /usr && mount -o remount,bind,ro,nosuid,nodev /usr"],
         capture_output=True,
         text=True,
     )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +19,11 @@ from deploy.image import sandbox
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build" / "image"
-SOURCES = ("requirements.lock", "requirements-dev.lock", "pyproject.toml", "README.md", "LICENSE")
+
+UNUSED_S = 900
+"""Of other states of the sources, those that no test has used for so long are removed; each has a hundred megabytes."""
+
+SOURCES = ("Dockerfile", "requirements.lock", "requirements-dev.lock", "pyproject.toml", "README.md", "LICENSE")
 
 
 @cache
@@ -34,13 +41,31 @@ def rootfs() -> Path:
         before = list(KEPT.iterdir())
         with tempfile.TemporaryDirectory(dir=KEPT) as work:
             made = Path(work, "rootfs")
+            context = _context(Path(work, "context"))
             command = [sys.executable, "-m", "deploy.image.rootfs", f"--into={made}"]
-            ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            ran = subprocess.run(command, cwd=context, capture_output=True, text=True, check=False)
             assert ran.returncode == 0, ran.stderr
             made.rename(place)
-        for path in before:  # of states that are gone
-            shutil.rmtree(path, ignore_errors=True)
+        for path in before:
+            if path.exists() and time.time() - path.stat().st_mtime > UNUSED_S:
+                shutil.rmtree(path, ignore_errors=True)
+    os.utime(place)
     return place
+
+
+def _context(folder: Path) -> Path:
+    """What the Dockerfile's first stage has: the files that it copies, and nothing else; with them the stand-in for the base."""
+    lines = re.findall(r"^COPY (?!--from)(.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    for line in (*lines, "deploy/image/rootfs.py deploy/image/"):
+        *sources, place = line.split()
+        for name in sources:
+            source, target = ROOT / name, folder / place
+            target.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+            else:
+                shutil.copy(source, target)
+    return folder
 
 
 def need_sandbox() -> None:

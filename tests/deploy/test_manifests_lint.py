@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 import yaml
 
 from proxy import __version__
+from proxy.cli import parser
 from proxy.config.parse import parse
 from proxy.kube.certs import dns_names
 from proxy.kube.names import CONFIG_FILE, KEYS_DIRECTORY, SYSTEM_NAMESPACE, SYSTEM_NAMESPACES
@@ -187,13 +189,27 @@ def test_one_digest_for_all(tmp_path: Path) -> None:
 def test_an_overlay_of_ones_own_may_name_the_image(tmp_path: Path) -> None:
     """For who does not change our files: the two entries that the README shows do it."""
     readme = (MANIFESTS / "README.md").read_text()
-    (block,) = (one for one in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "replacements:" in one)
-    written = yaml.safe_load(block)
+    (block,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    written = yaml.safe_load(dedent(block))
     tree = copy(tmp_path)
     more = {key: written[key] for key in ("images", "replacements")}
     objects = render(overlay(tree, "own", ["cert-manager"], more))
     (image,) = used_images(objects)
     assert image == f"{written['images'][0]['newName']}@{written['images'][0]['digest']}"
+
+
+def test_the_readme_names_what_there_is() -> None:
+    """Each folder of the table is there, and each folder that is there is in the table."""
+    readme = (MANIFESTS / "README.md").read_text()
+    named = set(
+        re.findall(r"`((?:base|components|overlays|app|examples)/?[\w-]*)/?`", readme.partition("## Install")[0])
+    )
+    there = {
+        one.relative_to(MANIFESTS).as_posix()
+        for part in ("components", "overlays")
+        for one in (MANIFESTS / part).iterdir()
+    }
+    assert {one.rstrip("/") for one in named} == there | {"base", "app", "examples"}
 
 
 def test_our_own_namespaces_stand_outside_of_every_webhook(everything: list[Object]) -> None:
@@ -237,6 +253,17 @@ def test_certificates_fit_names_and_places(installed: list[Object]) -> None:
     assert leaf["issuerRef"]["name"] == one_of_kind(installed, "Certificate", "fusebox-ca")["metadata"]["name"]
     volume = one_of_kind(installed, "Deployment", NAME)["spec"]["template"]["spec"]["volumes"][0]
     assert volume["secret"]["secretName"] == leaf["secretName"] == f"{NAME}-tls"
+
+
+def test_our_containers_are_started_as_the_command_line_has_it(everything: list[Object]) -> None:
+    """Every argument of every container of ours is one that this version knows."""
+    seen = set()
+    for title, template in templates(everything):
+        for one in containers(template):
+            if "llm-fusebox" in one["image"]:
+                seen.add(title)
+                assert parser(one["args"][0]).parse_args(one["args"]).run is not None
+    assert seen == {"deployment/fusebox-injector", "deployment/shop", "deployment/fusebox-gateway"}
 
 
 def test_no_hash_in_the_name_of_a_policy(everything: list[Object]) -> None:

@@ -25,7 +25,7 @@ def describe(subjects: tuple[Subject, ...] = SUBJECTS) -> dict[str, str]:
         "memory": f"{int(_field(Path('/proc/meminfo'), 'MemTotal').split()[0]) // 1024} MiB",
         "kernel": platform.release(),
         "load average at the start": f"{os.getloadavg()[0]:.2f}",
-        "Python": platform.python_version(),
+        "Python": f"{platform.python_version()}, built {' '.join(platform.python_build()[1].split())}",
     }
     facts |= {name: _package(name) for name in PACKAGES}
     try:

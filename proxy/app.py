@@ -168,7 +168,7 @@ async def serve(
         recorder = Recorder(logger, meter, (recent.add,) if tracer is None else (recent.add, tracer.ended))
         running.push_async_callback(recorder.stop)
         handler = Handler(lambda: live.snapshot, health, logger, mirror=mirror, recorder=recorder, tracer=tracer)
-        sources = Sources(health, live, meter, recent, history, mirror, failing, writer, tracer)
+        sources = Sources(health, live, recorder, recent, history, mirror, failing, writer, tracer)
         admin_app = application(health, lambda: live.snapshot.ground.guards, logger, live, sources)
         admin = await _admin(admin_app, running)
         # Both addresses are bound before either is served: half a start helps nobody.
@@ -189,7 +189,7 @@ async def serve(
         health.ready = True
         _log_start(logger, live)
         await signals.first()
-        await _drain(health, listener, signals, live, logger)
+        await _drain(sources, listener, signals, logger)
     return 0
 
 
@@ -295,9 +295,9 @@ class Demo:
         return msgspec.structs.replace(config, providers={**config.providers, "demo": built_in})
 
 
-async def _drain(health: Health, listener: Listener, signals: Signals, live: Live, logger: Logger) -> None:
+async def _drain(sources: Sources, listener: Listener, signals: Signals, logger: Logger) -> None:
     """Let running answers finish, within ``drain``; a second signal ends the wait."""
-    bound_s = live.config.drain
+    bound_s, health = sources.live.config.drain, sources.health
     health.draining = True
     listener.stop_accepting()
     logger.info("draining", active=health.active, bound_s=float(bound_s))
@@ -309,6 +309,7 @@ async def _drain(health: Health, listener: Listener, signals: Signals, live: Liv
     cut = listener.connections
     if cut:
         logger.warning("drain_cut", cut=cut, reason="second signal" if signals.count > 1 else "drain bound reached")
+    sources.recorder.settle()
     logger.info("stopped")
 
 

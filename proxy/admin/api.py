@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from proxy.admin import breakers, events, explain, faults, guard, metrics, page, reload, requests, status
 from proxy.admin.overview import overview
@@ -34,7 +35,7 @@ def application(
             return web.Response(text="ready\n")
         return web.Response(status=503, text="draining\n" if health.draining else "starting\n")
 
-    app = web.Application(middlewares=[guard.guard])
+    app = web.Application(middlewares=[guard.guard, _settled(sources)])
     app[guard.TOKEN] = lambda: None if live is None else live.snapshot.admin_token
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
@@ -50,3 +51,15 @@ def application(
         events.add_routes(app, sources.recent, lambda: overview(sources))
         page.add_routes(app)
     return app
+
+
+def _settled(sources: Sources | None) -> Middleware:
+    """Whoever asks sees every request that had ended by then."""
+
+    @web.middleware
+    async def settled(request: web.Request, handler: guard.Handler) -> web.StreamResponse:
+        if sources is not None:
+            sources.recorder.settle()
+        return await handler(request)
+
+    return settled

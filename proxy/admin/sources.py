@@ -10,6 +10,7 @@ from proxy.observe.history import History
 from proxy.observe.logs import LineWriter
 from proxy.observe.meter import Meter
 from proxy.observe.recent import Recent
+from proxy.observe.recorder import Recorder
 from proxy.observe.traces import Tracer
 from proxy.serve.live import Live
 from proxy.serve.mirror import Mirror
@@ -20,10 +21,15 @@ class Sources(NamedTuple):
 
     health: Health
     live: Live
-    meter: Meter
+    recorder: Recorder
     recent: Recent
     history: History
     mirror: Mirror
     faults: Faults
     writer: LineWriter
     tracer: Tracer | None = None
+
+    @property
+    def meter(self) -> Meter:
+        """The numbers of the requests."""
+        return self.recorder.meter

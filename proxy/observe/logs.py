@@ -110,7 +110,8 @@ class _Finish:
     def __call__(self, logger: object, method: str, event: Any) -> bytes:
         if "exc_info" in event:
             event = structlog.processors.format_exc_info(logger, method, event)
-        moment = int(self._clock() * 1000)
+        at_s = event.pop("time", None)  # of what happened before it is told
+        moment = int((self._clock() if at_s is None else at_s) * 1000)
         if moment != self._moment:
             self._moment, self._text = moment, self._written(moment)
         event["level"] = method
@@ -161,9 +162,11 @@ class Logger(structlog.BoundLoggerBase):
         """An error of our own, with the traceback of the exception being handled."""
         self.line("error", event, {**fields, "exc_info": True})
 
-    def line(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        """Write one line whatever its level; `fields` is used up."""
+    def line(self, level: str, event: str, fields: dict[str, Any], at_s: float | None = None) -> None:
+        """Write one line whatever its level; `fields` is used up. `at_s`: when it happened, if not now."""
         fields["event"] = event
+        if at_s is not None:
+            fields["time"] = at_s
         rendered: Any = fields
         for processor in self._processors:
             rendered = processor(self._logger, level, rendered)

@@ -142,8 +142,8 @@ class Meter:
                 total[provider, model, "success", "OK"] += one.succeeded
         return dict(total)
 
-    def add(self, record: Record, models: Mapping[str, Model], now: float) -> None:
-        """A request has ended at `now`, of `time.perf_counter`. `models`: those that the policy knows."""
+    def add(self, record: Record, models: Mapping[str, Model]) -> None:
+        """A request has ended. `models`: those that the policy knows."""
         by = record.by
         way = self._ways.get((record.route, by, record.endpoint, record.status))
         if way is None:
@@ -154,7 +154,7 @@ class Meter:
         way.count += 1
         # Two steps of `Histogram.add`, without the calls: this is done for every request.
         began, ready, duration = record.started_at, record.ready_at, one.duration
-        took = now - began
+        took = record.ended_at - began
         duration.counts[bisect_left(ANSWER_S, took)] += 1
         duration.sum += took
         one.bytes_in += record.body_in

@@ -42,7 +42,7 @@ class Ended:
         """Its log line (docs/logging.md), with `seq`, and the `time` of its end."""
         if self._line is None:
             time = datetime.fromtimestamp(self.at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            self._line = {"seq": self.seq, "time": time, **self._record.line(self._record.ended_at)}
+            self._line = {"seq": self.seq, "time": time, **self._record.line()}
         return self._line
 
 

@@ -16,13 +16,13 @@ A = Target("a", "m")
 
 def answered(meter: Meter, first_s: float = 0.2, verdict: str = "success") -> None:
     """One request of provider a."""
-    record = Record("POST", "/", started_at=10.0, attempts=1, status=200)
+    record = Record("POST", "/", started_at=10.0, ended_at=20.0, attempts=1, status=200)
     record.decided(Plan("r", (A,)), "m")
     record.ready_at = 10.0 + first_s
     if verdict != "success":
         record.tried = [Tried(A, "a/m", "x", "TRANSPORT", verdict, 0.0, 1.0)]
         record.ready_at = 0.0
-    meter.add(record, {}, 20.0)
+    meter.add(record, {})
 
 
 def test_each_look_counts_what_came_since() -> None:

@@ -21,6 +21,7 @@ def record(*targets: Target, model: str = "asked", status: int = 200) -> Record:
     made.decided(Plan("main", targets or (FIRST,)), model)
     made.attempts, made.status = 1, status
     made.sent_at, made.ready_at, made.written_at = 10.001, 11.0, 11.002
+    made.ended_at = 12.0
     made.body_in, made.body_out = 100, 1000
     return made
 
@@ -33,7 +34,7 @@ def tried(target: Target, outcome: str, category: str, verdict: str) -> Tried:
 def test_an_answer_at_once() -> None:
     """One request, one attempt, its times, its bytes."""
     meter = Meter()
-    meter.add(record(), {}, 12.0)
+    meter.add(record(), {})
     assert meter.requests == {("main", "chat.completions", 200): 1}
     assert meter.attempts == {("a", "one", "success", "OK"): 1}
     one = meter.series["main", "a", "one"]
@@ -48,7 +49,7 @@ def test_a_fallback() -> None:
     meter, made = Meter(), record(FIRST, SECOND)
     made.tried = [tried(FIRST, "overloaded", "OVERLOAD", "failure"), tried(SECOND, "ok", "OK", "success")]
     made.by, made.target, made.attempts = SECOND, "b/two", 2
-    meter.add(made, {}, 12.0)
+    meter.add(made, {})
     assert meter.attempts == {("a", "one", "failure", "OVERLOAD"): 1, ("b", "two", "success", "OK"): 1}
     assert list(meter.series) == [("main", "b", "two")]
     assert meter.series["main", "b", "two"].fallbacks == 1
@@ -58,7 +59,7 @@ def test_an_answer_that_broke_off() -> None:
     """Its attempt was a success until then; it is counted as what it was in the end."""
     meter, made = Meter(), record()
     made.broke = "stalled"
-    meter.add(made, {}, 12.0)
+    meter.add(made, {})
     assert meter.attempts == {("a", "one", "failure", "TRANSPORT"): 1}
     assert meter.series["main", "a", "one"].incomplete == 1
 
@@ -68,18 +69,18 @@ def test_of_a_race_the_winner_broke_off() -> None:
     meter, made = Meter(), record(FIRST, SECOND)
     made.tried = [tried(FIRST, "ok", "OK", "success"), tried(SECOND, "let go", "LOCAL", "ignore")]
     made.broke, made.attempts = "stalled", 2
-    meter.add(made, {}, 12.0)
+    meter.add(made, {})
     assert meter.attempts == {("a", "one", "failure", "TRANSPORT"): 1, ("b", "two", "ignore", "LOCAL"): 1}
-    assert made.line(12.0)["tried"][0]["outcome"] == "stalled"
+    assert made.line()["tried"][0]["outcome"] == "stalled"
 
 
 def test_a_client_s_model_is_no_label_unless_the_policy_knows_it() -> None:
     """However many clients make up."""
     meter, models = Meter(), {"c/known": Model()}
     for number in range(100):
-        meter.add(record(KEPT, model=f"made-up-{number}"), models, 12.0)
-        meter.add(record(KEPT, model=f"made-up-{number}"), {}, 12.0)
-    meter.add(record(KEPT, model="known"), models, 12.0)
+        meter.add(record(KEPT, model=f"made-up-{number}"), models)
+        meter.add(record(KEPT, model=f"made-up-{number}"), {})
+    meter.add(record(KEPT, model="known"), models)
     assert set(meter.series) == {("main", "c", ""), ("main", "c", "known")}
     assert meter.attempts == {("c", "", "success", "OK"): 200, ("c", "known", "success", "OK"): 1}
 
@@ -89,7 +90,7 @@ def test_a_request_that_reached_nobody() -> None:
     meter, made = Meter(), Record("GET", "/", started_at=10.0)
     made.status, made.error_code, made.error = 404, "no_route", "none"
     made.left_out = (("a", "breaker open"), ("a", "breaker open"))
-    meter.add(made, {}, 12.0)
+    meter.add(made, {})
     assert meter.requests == {("", "", 404): 1} and meter.attempts == {}
     assert meter.errors == {("", "no_route"): 1} and meter.skipped == {("a", "breaker open"): 2}
     assert meter.series["", "", ""].first_event.count == meter.overhead.count == 0
@@ -101,7 +102,7 @@ def test_tokens_and_cost() -> None:
     for usage, cost in ((Usage(100, 10, cached_input=60), 0.5), (Usage(1, 2, reasoning=1), None), (None, None)):
         made = record()
         made.usage, made.cost_usd, made.bills = usage, cost, True
-        meter.add(made, {}, 12.0)
+        meter.add(made, {})
     one = meter.series["main", "a", "one"]
     assert {kind: count for kind, count in one.tokens.items() if count} == {
         "input": 101,
@@ -115,7 +116,7 @@ def test_tokens_and_cost() -> None:
 def test_a_call_that_costs_no_tokens_is_not_unmetered() -> None:
     """A file that is read, say."""
     meter = Meter()
-    meter.add(record(), {}, 12.0)
+    meter.add(record(), {})
     assert meter.series["main", "a", "one"].unmetered == 0
 
 

@@ -20,8 +20,8 @@ from tests.harness import ROOT
 def test_a_line_has_only_the_facts_there_are() -> None:
     """A request that never got as far as a provider."""
     record = Record("POST", "/v1/x")
-    record.started_at = 10.0
-    assert record.line(10.5) == {
+    record.started_at, record.ended_at = 10.0, 10.5
+    assert record.line() == {
         "request_id": "-",
         "method": "POST",
         "path": "/v1/x",
@@ -44,8 +44,8 @@ def test_the_times_of_an_answer() -> None:
     record.started_at = 10.0
     record.waited_s = 0.2  # for the client's body
     record.answered(200, 10.5, 0.25)
-    record.ready_at, record.written_at = 12.0, 12.001
-    line = record.line(13.0)
+    record.ready_at, record.written_at, record.ended_at = 12.0, 12.001, 13.0
+    line = record.line()
     assert line["first_event_ms"] == 2000.0 and line["total_ms"] == 3000.0
     assert line["overhead_us"] == pytest.approx((0.5 - 0.2 - 0.25 + 0.001) * 1e6, abs=1)
 
@@ -62,7 +62,7 @@ def test_the_target(target: Target, model: str | None, expected: str) -> None:
     """With the model that it is really asked for; what was skipped with its reason."""
     record = Record("POST", "/v1/x")
     record.decided(Plan("r", (target, Target("b")), (Skipped(Target("c", "m"), "why"),)), model)
-    line = record.line(record.started_at)
+    line = record.line()
     assert (line["route"], line["target"], line["skipped"]) == ("r", expected, ["c/m: why"])
 
 
@@ -71,14 +71,14 @@ def test_a_client_s_retry_is_told(retry: str | None, shown: bool) -> None:
     """SDKs count their own; the first try is not worth a field."""
     record = Record("POST", "/v1/x")
     record.client_retry = retry
-    assert ("client_retry" in record.line(0)) is shown
+    assert ("client_retry" in record.line()) is shown
 
 
 def test_a_client_that_left() -> None:
     """499, with its own code."""
     record = Record("POST", "/v1/x")
     record.client_gone()
-    line = record.line(0)
+    line = record.line()
     assert (line["status"], line["error_code"], line["error"]) == (
         499,
         "client_closed_request",
@@ -98,13 +98,15 @@ def test_a_client_that_left() -> None:
         ("error", True, None),
     ],
 )
-def test_the_level_of_a_line(level: str, failed: bool, written: str | None) -> None:
+async def test_the_level_of_a_line(level: str, failed: bool, written: str | None) -> None:
     """A warning when it did not end well; below the log's level nothing is written."""
     lines: list[bytes] = []
     record = Record("POST", "/v1/x")
     if failed:
         record.error_code, record.error = "no_route", "none"
-    Recorder(configure(lines.append, level)).end(record, Config(providers={}, routes=()))
+    recorder = Recorder(configure(lines.append, level))
+    recorder.end(record, Config(providers={}, routes=()))
+    recorder.settle()
     assert [json.loads(line)["level"] for line in lines] == ([written] if written else [])
     assert all(json.loads(line)["event"] == "request" for line in lines)
 
@@ -114,7 +116,7 @@ def test_what_a_client_sends_makes_no_long_line() -> None:
     record = Record("POST", "/v1/" + "x" * 60_000)
     record.client_retry = "9" * 60_000
     record.error_code, record.error = "bad_request", "y" * 60_000
-    line = record.line(0)
+    line = record.line()
     assert len(line["path"]) <= 1024 and len(line["client_retry"]) <= 16 and len(line["error"]) <= 4096
 
 
@@ -164,7 +166,7 @@ def looked(asked: Facts, made: Policy) -> dict[str, object]:
     record = Record("POST", "/v1/any")
     record.looked(asked, made)
     names = ("format", "matched_headers", "prompt", "complexity", "complexity_stated")
-    line = record.line(0)
+    line = record.line()
     return {name: line[name] for name in names if name in line}
 
 
@@ -257,11 +259,11 @@ def test_the_page_names_every_field() -> None:
     record.usage, record.cost_usd, record.trace_id, record.broke = Usage(1, 2), 0.5, "ab", "stalled"
     record.client_retry, record.error_code, record.error = "1", "x", "y"
     record.answered(200, 1.0, 0.5)
-    fields = set(record.line(2.0)) | {"unmetered", "sample"}
+    fields = set(record.line()) | {"unmetered", "sample"}
     table = (ROOT / "docs/logging.md").read_text().partition("## The others")[0]
     named = {
         name for row in re.findall(r"^\| (`[^|]*) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
     assert named == fields
     record.usage, record.bills = None, True
-    assert record.line(2.0)["unmetered"] is True
+    assert record.line()["unmetered"] is True

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
+from datetime import datetime
 
 import pytest
 
@@ -13,7 +15,7 @@ from proxy.exchange import Target, Tried, Usage
 from proxy.observe.logs import configure
 from proxy.observe.meter import Meter
 from proxy.observe.record import Record
-from proxy.observe.recorder import LATER_MAX, Recorder
+from proxy.observe.recorder import GATHERED_MAX, LATER_MAX, Recorder
 
 USED = Usage(1_000_000, 100_000)
 
@@ -57,15 +59,23 @@ class Ended:
         self.written: list[bytes] = []
         self.told: list[Record] = []
         logger = configure(self.written.append, "info")
-        self.recorder = Recorder(logger, Meter(), (lambda record, at_s: self.told.append(record),), lambda: roll)
+        self.recorder = Recorder(logger, Meter(), (self.tell,), lambda: roll)
+        self.all_told = asyncio.get_running_loop().create_future()
+
+    def tell(self, record: Record, at_s: float) -> None:
+        """One who watches, until all are told that are gathered at most, and one."""
+        self.told.append(record)
+        if len(self.told) == GATHERED_MAX + 1:
+            self.all_told.set_result(None)
 
     @property
     def lines(self) -> list[dict[str, object]]:
-        """The log."""
+        """The log, once all that has been gathered is dealt with."""
+        self.recorder.settle()
         return [json.loads(line) for line in self.written]
 
 
-def test_the_cost_is_the_policy_s_price() -> None:
+async def test_the_cost_is_the_policy_s_price() -> None:
     """In the line, for who watches, and in the numbers."""
     ended = Ended()
     ended.recorder.end(record(), config())
@@ -74,7 +84,7 @@ def test_the_cost_is_the_policy_s_price() -> None:
     assert ended.recorder.meter.series["", "a", "m"].cost_usd == 3.0
 
 
-def test_an_answer_at_the_price_of_batches() -> None:
+async def test_an_answer_at_the_price_of_batches() -> None:
     """Half, as the policy says."""
     ended = Ended()
     ended.recorder.end(record(Usage(1_000_000, 100_000, batch=True)), config())
@@ -106,16 +116,17 @@ async def test_too_many_slow_ones_are_unmetered() -> None:
 
 
 @pytest.mark.parametrize(("roll", "written"), [(0.05, 1), (0.1, 0), (0.9, 0)])
-def test_a_sample_of_successes(roll: float, written: int) -> None:
+async def test_a_sample_of_successes(roll: float, written: int) -> None:
     """The share that is asked for, and the line says which; the numbers are of all."""
     ended = Ended(roll)
     ended.recorder.end(record(), config(0.1))
-    assert len(ended.lines) == written and len(ended.told) == 1
+    assert len(ended.lines) == written
+    assert len(ended.told) == 1
     assert ended.recorder.meter.requests == {("", "", 200): 1}
     assert all(line["sample"] == 0.1 for line in ended.lines)
 
 
-def test_what_somebody_may_look_for_is_always_written() -> None:
+async def test_what_somebody_may_look_for_is_always_written() -> None:
     """Errors of providers, own errors, more than one attempt, an answer that broke off."""
     ended = Ended(roll=0.99)
     refused, own, again, broken = record(status=429), record(), record(), record()
@@ -125,3 +136,43 @@ def test_what_somebody_may_look_for_is_always_written() -> None:
     for one in (refused, own, again, broken):
         ended.recorder.end(one, config(0.1))
     assert len(ended.lines) == 4
+
+
+async def test_requests_are_gathered() -> None:
+    """Nothing is done for one alone until its time has come; for many it is done at once, in the order of their ends."""
+    ended, made = Ended(), [record() for _ in range(GATHERED_MAX + 1)]
+    for one in made[:-2]:
+        ended.recorder.end(one, config())
+    assert ended.told == [] and ended.written == []
+    ended.recorder.end(made[-2], config())
+    assert ended.told == made[:-1] and len(ended.written) == GATHERED_MAX
+    ended.recorder.end(made[-1], config())
+    async with asyncio.timeout(10):
+        await ended.all_told
+    assert ended.told == made
+
+
+async def test_a_line_says_when_its_request_ended() -> None:
+    """Not when it was dealt with; and the whole time of the request is that until its end."""
+    ended, made = Ended(), record()
+    ended.recorder.end(made, config())
+    made.ended_at -= 100.0
+    made.started_at = made.ended_at - 1.0
+    before_s = time.time()
+    [line] = ended.lines
+    told_s = datetime.fromisoformat(str(line["time"])).timestamp()
+    assert abs(before_s - 100.0 - told_s) < 5.0
+    assert line["total_ms"] == 1000.0
+
+
+async def test_a_fault_of_our_own_costs_one_line() -> None:
+    """The others have theirs, and the fault is told with the request's id."""
+    ended, made = Ended(), record()
+    made.request_id, made.by = "req-odd", None
+    made.first = made.target = None
+    made.usage = "no usage"  # type: ignore[assignment]
+    ended.recorder.end(made, config())
+    ended.recorder.end(record(), config())
+    odd, fine = ended.lines
+    assert (odd["event"], odd["request_id"], fine["event"]) == ("request_not_recorded", "req-odd", "request")
+    assert "AttributeError" in str(odd["exception"])

@@ -617,7 +617,7 @@ def test_a_replay_by_the_same_policy_decides_the_same(
     record.endpoint, record.client_model, record.stream = asked.endpoint.name, asked.model, asked.stream
     record.body_in = 0 if asked.look is None else asked.look.size
     record.looked(asked, made)
-    fields = record.line(record.started_at)
+    fields = record.line()
     fields["event"], fields["time"] = "request", datetime.fromtimestamp(now_s, UTC).isoformat()
     text = orjson.dumps(fields)
     assert b"ann" not in text and b"abc" not in text  # nobody's id, no digest

@@ -9,6 +9,7 @@ import os
 import ssl
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from importlib.util import find_spec
 
 from proxy.config.parse import Document
 from proxy.config.problems import Path, Problem, in_order, shown
@@ -17,7 +18,8 @@ from proxy.config.secrets import describe, read_key
 
 
 def missing(document: Document, environment: Mapping[str, str] = os.environ) -> tuple[Problem, ...]:
-    """Keys that are not there or are no keys, and CA files that cannot be used, each where it is named.
+    """Keys that are not there or are no keys, CA files that cannot be used, packages that `traces` needs; each where it is
+    named.
 
     Reads the files that the configuration names; what is in them is never told.
     """
@@ -39,6 +41,16 @@ def _missing(document: Document, environment: Mapping[str, str]) -> Iterator[Pro
                 hint = "Fusebox does not start without it; write the path of a PEM file"
                 yield document.problem_at(("providers", name, "ca"), f"file {provider.ca} {unusable}", hint)
 
+    if document.config.traces is not None:
+        if not _installed("opentelemetry.exporter.otlp.proto.http"):
+            hint = "Fusebox does not start without them; pip install 'llm-fusebox[otel]' where it runs"
+            yield document.problem_at(("traces",), "the packages that send traces are not installed here", hint)
+        for header, source in document.config.traces.headers.items():
+            reason = _no_key(source, environment, spaces=True)
+            if reason is not None:
+                path = ("traces", "headers", header, "env" if source.env is not None else "file")
+                hint = f"{reason[1]}; traces are sent without this header until it is there"
+                yield document.problem_at(path, f"{describe(source)} {reason[0]}", hint)
     if document.config.admin_token is not None:
         source = document.config.admin_token
         reason = _no_key(source, environment)
@@ -48,10 +60,17 @@ def _missing(document: Document, environment: Mapping[str, str]) -> Iterator[Pro
             yield document.problem_at(path, f"{describe(source)} {reason[0]}", hint)
 
 
-def _no_key(source: KeySource, environment: Mapping[str, str]) -> tuple[str, str] | None:
-    """Why there is no key, and what to do."""
+def _installed(module: str) -> bool:
     try:
-        read_key(source, environment)
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # one that it is in is absent
+        return False
+
+
+def _no_key(source: KeySource, environment: Mapping[str, str], *, spaces: bool = False) -> tuple[str, str] | None:
+    """Why there is no key, and what to do. `spaces`: as in ``read_key``."""
+    try:
+        read_key(source, environment, spaces=spaces)
     except OSError as error:
         return f"cannot be read: {error.strerror}", "write the path of a file that Fusebox can read"
     except ValueError as error:

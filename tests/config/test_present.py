@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from proxy.config import present
 from proxy.config.parse import Document, parse_document
 from proxy.config.present import ended, missing
 from proxy.config.store import load_document
@@ -65,6 +66,23 @@ def test_ca_files(tmp_path: Path) -> None:
         found = missing(document("none", f", ca: {tmp_path}/{name}"), {})
         assert [one.path for one in found] == ([] if reason is None else ["providers.openai.ca"])
         assert reason is None or reason in found[0].message
+
+
+def test_what_traces_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages, and what their headers are in."""
+    text = f"{ALL}providers: {{openai: {{keys: none}}}}\ntraces: {{headers: {{authorization: {{env: OTLP}}}}}}\n"
+    made = parse_document(text, source="my.yaml")
+    (one,) = missing(made, {})
+    assert one.path == "traces.headers.authorization.env" and "variable OTLP is not set" in one.message
+    assert missing(made, {"OTLP": "Bearer token"}) == ()
+
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(present, "find_spec", absent)  # as where the extra is not installed
+    (one,) = missing(made, {"OTLP": "Bearer token"})
+    assert (one.path, one.line, one.severity) == ("traces", 3, "warning")
+    assert "not installed" in one.message and "llm-fusebox[otel]" in str(one.hint)
 
 
 def test_keys_named_in_an_included_file(tmp_path: Path) -> None:

@@ -13,12 +13,16 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.admin.browsing import CHROMIUM, NO_CHROMIUM, Stage, Watched, chromium, opened, staged
+from tests.admin.test_guard import Elsewhere, own_address
 from tests.harness import Client, request
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM),
 ]
+
+
+DEMO = "providers: {demo: {}}\nroutes: [{name: all, match: {}, to: [demo]}]\n"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -44,7 +48,7 @@ async def test_an_outage_as_it_happens(browser: Browser, tmp_path: Path) -> None
 
     Nothing is asked of any other host, nothing stands on the console, no rule of the Content-Security-Policy is broken.
     """
-    async with staged(tmp_path, open_for="1s") as stage, opened(browser, stage.url) as seen:
+    async with staged(tmp_path, open_for="4s") as stage, opened(browser, stage.url) as seen:
         await seen.shows("#link", "live")
         await seen.shows("#news", "All is quiet")
         await stage.ask(3)
@@ -55,8 +59,8 @@ async def test_an_outage_as_it_happens(browser: Browser, tmp_path: Path) -> None
         await seen.shows("#news", "Traffic goes to second/n.")
         await seen.shows(".provider", "breaker open")
         await seen.shows(".target.now", "second/n")
-        await seen.until("document.title.includes('first: breaker')")
-        await seen.shows("#said", "first: breaker")
+        await seen.until("document.title === '■ first: breaker open · Fusebox'")
+        await seen.until("/^first: breaker open for \\d+ s more/.test(document.getElementById('said').textContent)")
         stage.down = False
         await seen.shows("#news", "half-open")
         await stage.ask(6)
@@ -261,6 +265,18 @@ async def test_without_a_token_there_is_nothing_to_press(browser: Browser, broke
         await seen.shows(".provider", "first")
         names = await seen.get("main button:not(.open)").all_inner_texts()
         assert names == ["Errors", "Fallbacks", "Slow", "Pause"]
+
+
+async def test_from_another_host_without_a_token(browser: Browser, tmp_path: Path) -> None:
+    """The page says why it is empty, and what to do."""
+    address = own_address()
+    if address is None:
+        pytest.skip("this machine has no address but loopback")
+    async with Elsewhere(DEMO, tmp_path) as fusebox:
+        async with opened(browser, f"http://{address}:{fusebox.admin_port}/") as seen:
+            await seen.shows("#link", "refused")
+            await seen.shows("#news", "only callers on this machine may read this", "admin_token")
+            assert not await seen.get("main").is_visible()
 
 
 async def test_with_a_token(browser: Browser, tmp_path: Path) -> None:

@@ -41,6 +41,16 @@ function settle(parent, nodes) {
   while (parent.children.length > nodes.length) parent.lastElementChild.remove();
 }
 
+const drawn = new Map();
+
+// Whether `value` is another one than the last time: what is drawn anew takes away what somebody is just marking.
+function fresh(name, value) {
+  const key = JSON.stringify(value);
+  if (drawn.get(name) === key) return false;
+  drawn.set(name, key);
+  return true;
+}
+
 // Words and numbers
 
 const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
@@ -259,6 +269,8 @@ function instead(name) {
   return best ? best[0] : null;
 }
 
+const URGENCY = ["bad", "warn"], NEWS_MAX = 8;
+
 function told() {
   const all = [];
   if (away) {
@@ -299,6 +311,8 @@ function told() {
     if (recent.failures >= 3 && recent.failures / recent.attempts >= 0.1 && provider.breakers[0].state === "closed")
       all.push(["warn", `${provider.name}: ${percent(recent.failures / recent.attempts)} of the attempts of the last minute failed.`, ""]);
   }
+  all.sort((one, other) => URGENCY.indexOf(one[0]) - URGENCY.indexOf(other[0]));
+  if (all.length > NEWS_MAX) all.push(["warn", `And ${all.splice(NEWS_MAX).length} more: see below.`, ""]);
   if (!all.length) {
     const lately = lines.length && Date.now() - Date.parse(lines[0].time) < MINUTE_MS;
     all.push(["good", lately ? "All providers answer." : "All is quiet: no request in the last minute.", ""]);
@@ -308,13 +322,14 @@ function told() {
 
 function news() {
   const all = told();
-  // Announced only when something changed: the seconds that run are no news.
-  const text = (what) => (Array.isArray(what) ? what.map((part) => (typeof part === "string" ? part : "")).join("") : what);
-  const key = JSON.stringify(all.map(([kind, what, more]) => [kind, text(what), more.replace(/\d+ of \d+/, "")]));
-  if (key === newsKey) return;
+  const parts = (what, of) => [what].flat().map((part) => (typeof part === "string" ? part : of(part))).join("");
+  // Read aloud only when something has happened: numbers that run are no news.
+  const key = JSON.stringify(all.map(([kind, what, more]) => [kind, parts(what, () => ""), more.replace(/\d+ of \d+/, "")]));
+  if (key !== newsKey) say(all.map(([, what]) => parts(what, (node) => node.textContent)).join(" "));
   newsKey = key;
-  say(all.map(([, what]) => text(what)).join(" "));
-  document.title = all.length && all[0][0] !== "good" ? `${all[0][0] === "bad" ? "■" : "◐"} ${text(all[0][1])} Fusebox` : "Fusebox";
+  if (!fresh("news", all.map(([kind, what, more]) => [kind, parts(what, (node) => node.dataset.until), more]))) return;
+  const [kind, first] = all[0] || ["good", ""];
+  document.title = kind === "good" ? "Fusebox" : `${kind === "bad" ? "■" : "◐"} ${[first].flat()[0].replace(/[\s,.]+$/, "")} · Fusebox`;
   $("news").replaceChildren(...all.map(([kind, what, more]) => h("li", { class: kind }, h("b", {}, what), more ? h("span", {}, more) : null)));
 }
 
@@ -469,6 +484,11 @@ function lately(route) {
 }
 
 function routes() {
+  const now = state.routes.map((route) => {
+    const { seen, total, span } = lately(route.name);
+    return [total, span, [...seen], route.steps.flat().map((one) => stateOf(one.target))];
+  });
+  if (!fresh("routes", [state.routes, now])) return;
   $("routes").replaceChildren(...state.routes.map((route) => {
     const { seen, total, span } = lately(route.name);
     const of = (target) => [...seen].filter(([name]) => name === target || (!target.includes("/") && name.startsWith(`${target}/`)))
@@ -511,6 +531,7 @@ function matched(match) {
 // Targets
 
 function targets() {
+  if (!fresh("targets", state.targets)) return;
   const all = [...state.targets].sort((one, other) => other.requests - one.requests);
   $("targets").replaceChildren(...(all.length ? all.map((one) => h("tr", {},
     h("th", { scope: "row" }, one.model ? `${one.provider}/${one.model}` : `${one.provider} (client's model)`),
@@ -615,6 +636,7 @@ function detail(line) {
 // Policy
 
 function policy() {
+  if (!fresh("policy", [state.policy, state.buttons])) return;
   const one = state.policy, problems = one.last_error && one.failing ? one.last_error : null;
   const reload = $("reload");
   if (state.buttons && !reload.firstChild)

@@ -300,6 +300,7 @@ async def _drain(sources: Sources, listener: Listener, signals: Signals, logger:
     bound_s, health = sources.live.config.drain, sources.health
     health.draining = True
     listener.stop_accepting()
+    sources.recorder.settle()
     logger.info("draining", active=health.active, bound_s=float(bound_s))
     # Not only until every answer has been written: until the clients, who may be slow, have read them.
     waits = {asyncio.create_task(listener.emptied()), asyncio.create_task(signals.second())}

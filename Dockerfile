@@ -2,7 +2,7 @@
 #
 # The image of the sidecar and of its injector.
 #
-#   docker build --tag llm-fusebox:0.1.0 .
+#   make image                 or, by hand:   docker build --tag llm-fusebox:0.1.0 .
 #
 # The base is pinned by version here. In production pin it by digest as well, so that the same build gives the same image:
 #   docker buildx imagetools inspect python:3.11.14-slim-bookworm --format '{{.Manifest.Digest}}'
@@ -12,10 +12,11 @@ ARG PYTHON_VERSION=3.11.14
 ARG PYTHON_VARIANT=slim-bookworm
 ARG PYTHON_DIGEST=
 
-# The environment: locked packages by their hashes, Fusebox, bytecode, the bill of materials. Fails above 60 MB.
+# The environment: locked packages by their hashes (with what `traces` needs), Fusebox, bytecode, the bill of materials. Fails
+# above 60 MB.
 FROM python:${PYTHON_VERSION}-${PYTHON_VARIANT}${PYTHON_DIGEST} AS environment
 WORKDIR /build
-COPY requirements.lock requirements-dev.lock pyproject.toml README.md LICENSE ./
+COPY requirements-image.lock requirements-dev.lock pyproject.toml README.md LICENSE ./
 COPY proxy/ proxy/
 COPY deploy/image/environment.py deploy/image/sbom.py deploy/image/
 RUN ["python", "-m", "deploy.image.environment", "--into", "/opt/fusebox"]

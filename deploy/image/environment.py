@@ -7,7 +7,8 @@ that what the tests measure and start is what the image holds. It needs pip and 
 interpreter that the image has. The steps:
 
 1. A virtual environment without pip: a folder of packages and links to the base's interpreter.
-2. The packages of ``requirements.lock``, from wheels alone, each checked against its hash.
+2. The packages of ``requirements-image.lock``, from wheels alone, each checked against its hash: what Fusebox needs, and
+   its extra ``otel``, since a policy may ask for traces.
 3. Fusebox: a wheel built with the locked setuptools, from a copy of the sources.
 4. Trimming: see `TRIMMED`.
 5. Bytecode beside every module, with the image's paths in it, trusted without a look at the source: the file system is
@@ -36,10 +37,11 @@ ROOT = Path(__file__).parents[2]
 MB = 1_000_000
 SIZE_MAX_MB = 60
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+LOCK = "requirements-image.lock"
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "proxy")
 
 TRIMMED = (
-    "*.pyx", "*.pxd", "*.pxi", "*.pyi", "*.c", "*.h", "*.hash",  # sources of what comes compiled, and of type checkers
+    "*.pyx", "*.pxd", "*.pxi", "*.pyi", "*.c", "*.h", "*.hash", "*.proto",  # sources of what comes compiled, or generated
     "tests", "test", "testing",  # tests of the packages, and uvloop's
     "bin", "__pycache__",  # scripts of the packages; bytecode with the paths of this machine
 )  # fmt: skip
@@ -73,7 +75,7 @@ def assemble(into: Path, place: str = "", home: str = "/usr/local", source: Path
     with tempfile.TemporaryDirectory() as work:
         report = Path(work, "report.json")
         locked = ["--require-hashes", "--only-binary=:all:", f"--report={report}"]
-        _pip("install", *locked, f"--target={packages}", "-r", str(source / "requirements.lock"))
+        _pip("install", *locked, f"--target={packages}", "-r", str(source / LOCK))
         installed = json.loads(report.read_text())
         wheel = _wheel(source, Path(work))
         shutil.rmtree(packages / "bin", ignore_errors=True)  # pip would warn of it
@@ -92,7 +94,7 @@ def assemble(into: Path, place: str = "", home: str = "/usr/local", source: Path
     )
     if not compiled:
         raise SystemExit(f"{packages} holds a module that does not compile")
-    lock = sbom.locked((source / "requirements.lock").read_text())
+    lock = sbom.locked((source / LOCK).read_text())
     (into / "sbom.cdx.json").write_text(sbom.document(packages, installed, lock))
     return sizes(into)
 

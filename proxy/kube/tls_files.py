@@ -1,10 +1,11 @@
 """The server's certificate and key: two files, read again and again, taken up by the next handshake.
 
-How a new certificate gets into a running server was tried out (docs/kubernetes.md, "The injector"). To load it into the
-context that serves is sound only until it fails: OpenSSL drops the old key when it takes the new certificate, so that a
-key file that does not fit leaves a server that can greet nobody. Here each pair of files gets a context of its own, and
-only a complete one is ever used: the listening context, which has no certificate, hands every handshake to the current
-one as it begins (the callback for the server's name, which OpenSSL calls for clients that name none as well).
+How a new certificate gets into a running server was tried out (docs/kubernetes.md, "Certificates in a server that
+runs"). To load it into the context that serves is sound only until it fails: OpenSSL drops the old key when it takes the
+new certificate, so that a key file that does not fit leaves a server that can greet nobody. Here each pair of files gets
+a context of its own, and only a complete one is ever used: the listening context, which has no certificate, hands every
+handshake to the current one as it begins (the callback for the server's name, which OpenSSL calls for clients that name
+none as well).
 
 What counts is the content, never a file's time or inode: a mounted Secret is swapped behind a link, and no watch on the
 file itself sees that.

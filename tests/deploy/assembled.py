@@ -23,7 +23,7 @@ KEPT = ROOT / "build" / "image"
 UNUSED_S = 900
 """Of other states of the sources, those that no test has used for so long are removed; each has a hundred megabytes."""
 
-SOURCES = ("Dockerfile", "requirements.lock", "requirements-dev.lock", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("Dockerfile", "requirements-image.lock", "requirements-dev.lock", "pyproject.toml", "README.md", "LICENSE")
 
 
 @cache

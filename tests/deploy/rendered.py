@@ -13,10 +13,14 @@ from typing import Any
 import yaml
 
 from proxy.cli import main
+from proxy.kube.workloads import workloads
 from tests.kube.appliers import kubectl
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "deploy" / "k8s"
+
+CERTS = "components/static-certs/made-by-fusebox-k8s-certs"
+"""Where the overlays want what `fusebox k8s certs` writes."""
 
 Object = dict[str, Any]
 
@@ -31,6 +35,9 @@ COMPONENTS = (
 )
 """In an order in which they may be listed: certificates last, because they touch every webhook."""
 
+EXAMPLES = ("deployment/deployment.yaml", "job/job.yaml", "cronjob/cronjob.yaml", "statefulset/statefulset.yaml")
+"""Plain files that ask for the sidecar."""
+
 CUSTOM = ("Certificate", "Issuer", "PodMonitor")
 """Kinds that the strict schemas do not know."""
 
@@ -39,7 +46,7 @@ def copy(folder: Path) -> Path:
     """A copy of the manifests in `folder`, with the certificates of the component static-certs made."""
     tree = folder / "k8s"
     shutil.copytree(MANIFESTS, tree)
-    certs = tree / "components" / "static-certs" / "certs"
+    certs = tree / CERTS
     if not certs.exists():
         assert main(["k8s", "certs", f"--out={certs}"]) == 0
     return tree
@@ -48,7 +55,9 @@ def copy(folder: Path) -> Path:
 def render(folder: Path) -> list[Object]:
     """What ``kubectl kustomize`` makes of a folder. Skips the test where there is no kubectl."""
     text = _rendered(kubectl(), folder, _stamp(folder))
-    return [one for one in yaml.safe_load_all(text) if one is not None]
+    # The parser of libyaml, where PyYAML has it: with the other, reading takes longer than rendering.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return [one for one in yaml.load_all(text, Loader=loader) if one is not None]
 
 
 @cache
@@ -79,11 +88,41 @@ def overlay(tree: Path, name: str, components: Sequence[str], more: Mapping[str,
     return folder
 
 
+def all_of(tree: Path) -> list[Object]:
+    """Every object that is anywhere in the manifests: all components at once, the folders, the plain examples."""
+    whole = overlay(tree, "everything", [one for one in COMPONENTS if one != "static-certs"])
+    folders = [whole, *(tree / one for one in ("overlays/dev", "app", "examples/sidecar-by-hand", "examples/gateway"))]
+    objects = [one for folder in folders for one in render(folder)]
+    for name in EXAMPLES:
+        objects += yaml.safe_load_all((tree / "examples" / name).read_text())
+    return objects
+
+
+def templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
+    """Every pod that the workloads among `objects` make, with the workload's title."""
+    for one in objects:
+        # The StatefulSet's controller adds these.
+        claims = [{"name": claim["metadata"]["name"]} for claim in one.get("spec", {}).get("volumeClaimTemplates", [])]
+        for workload in workloads(one):
+            spec = workload.template["spec"]
+            yield (
+                workload.title,
+                {**workload.template, "spec": {**spec, "volumes": [*spec.get("volumes", []), *claims]}},
+            )
+
+
+def containers(template: Object) -> list[Object]:
+    """All of a pod's containers, those of init too."""
+    return [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]
+
+
 def plain_files(tree: Path) -> list[Path]:
     """Every manifest that is written to be applied as it is, or listed by a kustomization."""
     found = sorted(tree.rglob("*.yaml"))
     return [
-        path for path in found if path.name not in ("kustomization.yaml", "config.yaml") and "certs" not in path.parts
+        path
+        for path in found
+        if path.name not in ("kustomization.yaml", "config.yaml") and not path.is_relative_to(tree / CERTS)
     ]
 
 

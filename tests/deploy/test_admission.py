@@ -15,7 +15,7 @@ import yaml
 from proxy.kube.names import CONTAINER
 from proxy.kube.webhooks import NAME
 from tests.deploy.cluster import Cluster, Refused
-from tests.deploy.rendered import Object, copy, of_kind, one_of_kind, overlay, render
+from tests.deploy.rendered import CERTS, Object, of_kind, one_of_kind, overlay, render
 from tests.kube.injecting import MountedSecret, Process, authority, pod, process
 
 NAMESPACES = {
@@ -29,12 +29,6 @@ COMPONENTS = ("policy-webhook", "networkpolicy", "static-certs")
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the manifests, with certificates."""
-    return copy(tmp_path_factory.mktemp("manifests"))
-
-
-@pytest.fixture(scope="module")
 def applied(tree: Path) -> list[Object]:
     """What is in the cluster."""
     return render(overlay(tree, "static", COMPONENTS))
@@ -43,7 +37,7 @@ def applied(tree: Path) -> list[Object]:
 @pytest.fixture
 async def server(tree: Path, applied: list[Object], tmp_path: Path) -> AsyncIterator[Process]:
     """The injector with the Secret that `k8s certs` wrote, mounted as the kubelet does it, and the Deployment's image."""
-    written = yaml.safe_load((tree / "components/static-certs/certs/private/secret.yaml").read_text())
+    written = yaml.safe_load((tree / CERTS / "private/secret.yaml").read_text())
     deployment = one_of_kind(applied, "Deployment", NAME)["spec"]["template"]["spec"]
     assert deployment["volumes"][0]["secret"]["secretName"] == written["metadata"]["name"]
     assert deployment["containers"][0]["args"] == ["k8s", "webhook"]

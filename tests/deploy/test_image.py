@@ -6,6 +6,7 @@ import fnmatch
 import json
 import re
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from deploy.image import environment, sandbox, sbom
 from proxy import __version__
 from proxy.kube.settings import Settings
 from tests.deploy.assembled import ROOT, need_sandbox, rootfs
+from tests.observe.receiver import Receiver
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-LOCK = sbom.locked((ROOT / "requirements.lock").read_text())
+LOCK = sbom.locked((ROOT / environment.LOCK).read_text())
 PLACE = "opt/fusebox"
 
 
@@ -32,9 +34,11 @@ def instructions(name: str) -> list[str]:
     return re.findall(rf"^{name} (.*)$", joined, re.MULTILINE)
 
 
-def run(*arguments: str, entrypoint: str = sandbox.ENTRYPOINT, given: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a program in the image."""
-    command = sandbox.command(rootfs(), arguments, {}, entrypoint)
+def run(
+    *arguments: str, entrypoint: str = sandbox.ENTRYPOINT, given: str = "", mounts: Mapping[str, Path] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program in the image. `mounts`: as of `sandbox.command`; `given`: its standard input."""
+    command = sandbox.command(rootfs(), arguments, mounts or {}, entrypoint)
     environment = {**sandbox.ENVIRONMENT, "PATH": f"{sandbox.ENVIRONMENT['PATH']}:/usr/sbin:/sbin"}
     return subprocess.run(
         command, env=environment, input=given, capture_output=True, text=True, timeout=60, check=False
@@ -55,6 +59,16 @@ def test_it_holds_what_is_locked_and_nothing_else() -> None:
     """Every locked package in its version, and Fusebox."""
     found = {(sbom.canonical(one.metadata["Name"]), one.version) for one in distributions(path=[str(packages())])}
     assert found == {*LOCK, ("llm-fusebox", __version__)}
+
+
+def test_what_is_locked_for_it_is_what_is_tested() -> None:
+    """All that Fusebox needs, and the extra `otel`, in the very versions that the tests run with; nothing of the tests."""
+    needed, tested = (sbom.locked((ROOT / name).read_text()) for name in ("requirements.lock", "requirements-dev.lock"))
+    assert set(needed) < set(LOCK) < set(tested)
+    assert all(LOCK[key] == tested[key] for key in LOCK)
+    traces = {name for name, _ in set(LOCK) - set(needed)}
+    assert traces > {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http", "protobuf", "requests"}
+    assert "pytest" not in traces and "cryptography" not in traces
 
 
 def test_it_holds_all_of_fusebox() -> None:
@@ -204,3 +218,34 @@ def test_it_injects() -> None:
     ran = run("k8s", "inject", "-f", "-", given=pod)
     assert ran.returncode == 0, ran.stderr
     assert 'restartPolicy: "Always"' in ran.stdout or "restartPolicy: Always" in ran.stdout
+
+
+SEND = """
+import sys
+from proxy.config.schema import Traces
+from proxy.observe.record import Record
+from proxy.observe.trace import Trace
+from proxy.observe.trace_otlp import Otlp
+
+record = Record("GET", "/v1/models", status=200)
+record.ended_at = record.started_at
+record.trace = Trace("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", None, 1, 1_700_000_000_000_000_000, record.started_at)
+otlp = Otlp(Traces(otlp=f"http://127.0.0.1:{sys.argv[1]}"))
+print(otlp.send([record], lambda: None))
+otlp.close()
+"""
+
+
+def test_it_has_what_traces_needs(tmp_path: Path) -> None:
+    """A policy with `traces` is proved without a warning, and a span made in the image reaches a receiver."""
+    need_sandbox()
+    tmp_path.chmod(0o755)
+    policy = "providers: {p: {base_url: 'http://h/v1', keys: none}}\nroutes: [{name: r, match: {}, to: [p]}]\ntraces:\n"
+    (tmp_path / "config.yaml").write_text(policy)
+    proved = run("check", "--strict", "/etc/fusebox/config.yaml", mounts={"/etc/fusebox": tmp_path})
+    assert (proved.returncode, proved.stderr) == (0, ""), proved.stdout
+    with Receiver() as receiver:
+        ran = run("-c", SEND, str(receiver.port), entrypoint="/opt/fusebox/bin/python")
+        assert (ran.stdout, ran.stderr) == ("None\n", "")
+        (span,) = receiver.spans
+    assert (span.name, span.resource["service.name"]) == ("GET", "llm-fusebox")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -24,15 +23,17 @@ from proxy.kube.sidecar import container, volumes
 from proxy.kube.webhooks import NAME
 from proxy.kube.workloads import inject, workloads
 from tests.deploy.rendered import (
-    COMPONENTS,
+    EXAMPLES,
     MANIFESTS,
     Object,
+    containers,
     copy,
     of_kind,
     one_of_kind,
     overlay,
     plain_files,
     render,
+    templates,
     walk,
     webhooks,
 )
@@ -40,49 +41,13 @@ from tests.kube.pod_security import violations
 from tests.kube.rules import broken
 from tests.kube.schemas import VERSIONS, invalid
 
-EXAMPLES = ("deployment/deployment.yaml", "job/job.yaml", "cronjob/cronjob.yaml", "statefulset/statefulset.yaml")
 DIGEST = f"registry.example/team/llm-fusebox@sha256:{'0123456789abcdef' * 4}"
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the manifests."""
-    return copy(tmp_path_factory.mktemp("manifests"))
-
-
-@pytest.fixture(scope="module")
-def everything(tree: Path) -> list[Object]:
-    """Every object that is anywhere in the manifests: all components at once, the folders, the plain examples."""
-    whole = overlay(tree, "everything", [one for one in COMPONENTS if one != "static-certs"])
-    folders = [whole, *(tree / one for one in ("overlays/dev", "app", "examples/sidecar-by-hand", "examples/gateway"))]
-    objects = [one for folder in folders for one in render(folder)]
-    for name in EXAMPLES:
-        objects += yaml.safe_load_all((tree / "examples" / name).read_text())
-    return objects
 
 
 @pytest.fixture(scope="module")
 def installed(tree: Path) -> list[Object]:
     """What a production cluster gets."""
     return render(tree / "overlays/prod")
-
-
-def templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
-    """Every pod that the workloads among `objects` make, with the workload's title."""
-    for one in objects:
-        # The StatefulSet's controller adds these.
-        claims = [{"name": claim["metadata"]["name"]} for claim in one.get("spec", {}).get("volumeClaimTemplates", [])]
-        for workload in workloads(one):
-            spec = workload.template["spec"]
-            yield (
-                workload.title,
-                {**workload.template, "spec": {**spec, "volumes": [*spec.get("volumes", []), *claims]}},
-            )
-
-
-def containers(template: Object) -> list[Object]:
-    """All of a pod's containers, those of init too."""
-    return [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]
 
 
 def test_no_sub_path(everything: list[Object]) -> None:

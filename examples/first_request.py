@@ -25,6 +25,9 @@ import openai
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+PLACEHOLDER = "fusebox"
+"""Stands for a key where a program has none; see ``fusebox env``."""
+
 QUESTION = "In one sentence: what does a sidecar proxy do?"
 START_LIMIT_TRIES = 400
 """How often the proxy is asked whether it is ready, a twentieth of a second apart."""
@@ -179,7 +182,7 @@ def run(config: Path) -> None:
         ask(proxy)
         print("\nTo use it from your own code, unchanged:\n")
         print(f"    export OPENAI_BASE_URL=http://{proxy.listen}/v1")
-        print("    export OPENAI_API_KEY=not-needed-here")
+        print(f"    export OPENAI_API_KEY={PLACEHOLDER}    # the SDK wants one; Fusebox does not take this for a key")
         if os.environ.get("ONCE"):
             return
         print("\nFusebox goes on serving, and its log follows. Ctrl-C ends it.\n", flush=True)
@@ -190,7 +193,8 @@ def run(config: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Runs the example; returns the exit code."""
-    standard = ROOT / "examples" / ("openai.yaml" if os.environ.get("OPENAI_API_KEY") else "demo.yaml")
+    key = os.environ.get("OPENAI_API_KEY", "")
+    standard = ROOT / "examples" / ("demo.yaml" if key in ("", PLACEHOLDER) else "openai.yaml")
     # Whoever ends this script otherwise than by Ctrl-C wants the same: no proxy left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

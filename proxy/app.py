@@ -309,6 +309,7 @@ async def _drain(sources: Sources, listener: Listener, signals: Signals, logger:
         wait.cancel()
     cut = listener.connections
     if cut:
+        health.cut = True
         logger.warning("drain_cut", cut=cut, reason="second signal" if signals.count > 1 else "drain bound reached")
     sources.recorder.settle()
     logger.info("stopped")
@@ -343,10 +344,12 @@ class Signals:
         self._hang_up.clear()
 
     def remove(self) -> None:
-        """Give the signals back to the interpreter. SIGHUP is ignored from here on: it asks for nothing that ends."""
+        """Hear of no more signals. They are ignored from here on: the process is ending, and the log's last lines are on
+        their way.
+        """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._loop.remove_signal_handler(number)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _log_start(logger: Logger, live: Live) -> None:

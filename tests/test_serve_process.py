@@ -139,6 +139,8 @@ async def test_a_drain_ends_at_its_bound(tmp_path: Path) -> None:
         assert await fusebox.wait() == 0
         line = await fusebox.line(event="drain_cut")
         assert (line["cut"], line["reason"]) == (1, "drain bound reached")
+        line = await fusebox.line(event="request")
+        assert (line["status"], line["error_code"]) == (200, "drain_cut")  # not the client's doing
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
@@ -156,6 +158,21 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path, first: signal.Signa
             await exchange.hung_up()
             assert await fusebox.wait() == 0
         assert (await fusebox.line(event="drain_cut"))["reason"] == "second signal"
+
+
+@pytest.mark.parametrize("_", range(5))
+async def test_signals_that_come_while_it_ends(tmp_path: Path, _: int) -> None:
+    """Ctrl-C twice, or a shell and a supervisor at once: it ends as it would have, with its last lines."""
+    async with Upstream() as upstream:
+        fusebox = Fusebox(config(upstream), tmp_path)
+        await fusebox.start()
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            while True:
+                fusebox.signal(signal.SIGINT)
+                await asyncio.sleep(0.001)
+        assert await fusebox.wait() == 0
+        assert fusebox.errors == b""
+        assert await fusebox.line(event="stopped")
 
 
 async def test_a_request_on_a_kept_connection_during_a_drain(tmp_path: Path) -> None:

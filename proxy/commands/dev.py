@@ -21,7 +21,7 @@ from proxy.dev import ports
 from proxy.dev.console import Console, Renderer, wants_colour
 from proxy.dev.findings import Findings, key_variables, look
 from proxy.dev.policy import policy_text
-from proxy.dev.shell import base_urls, swallowed
+from proxy.dev.shell import PLACEHOLDER, base_urls, swallowed, variables
 
 PORT, ADMIN_PORT = 4010, 4011
 
@@ -131,7 +131,7 @@ def cannot_listen(error: OSError, config: Config, source: str) -> str:
     for address, option in ((config.listen, "--port"), (config.admin, "--admin-port")):
         host = ports.taken(address)
         if host is not None:
-            who = ports.holder(address.port)
+            who = ports.holder(address.port, host)
             by = f" by {who}" if who is not None else ", by whom cannot be told"
             other = f"{option} {address.port + 10}" if address.port < 65525 else f"{option} 4020"
             do = f"fusebox dev {other}" if source == SOURCE else f"change it in {source}"
@@ -152,9 +152,18 @@ def found_lines(findings: Findings) -> list[str]:
     return [*told, *(f"  not used: {what}: {fix}" for what, fix in findings.unused)]
 
 
+def _host(config: Config) -> str:
+    """Where programs find the data port: ``localhost`` may mean ::1, so only where that is served, too."""
+    hosts = config.listen.hosts
+    return hosts[0] if len(hosts) == 1 and hosts[0].startswith("127.") else "localhost"
+
+
 def ready_text(config: Config, told: list[str], environment: Mapping[str, str]) -> str:
     """What stands on the terminal once both ports accept."""
-    exports = [f"  export {name}={url}" for name, url in base_urls(config.listen.port).items()]
+    exports = [f"  export {name}={url}" for name, url in base_urls(config.listen.port, _host(config)).items()]
+    for name, value in variables(config.listen.port, environment).items():
+        if value == PLACEHOLDER:
+            exports.append(f"  export {name}={value}    # SDKs do not start without one")
     if swallowed(environment):
         exports.append("  export NO_PROXY=localhost,127.0.0.1,::1    # or HTTP_PROXY takes these requests elsewhere")
     listen = [
@@ -164,7 +173,7 @@ def ready_text(config: Config, told: list[str], environment: Mapping[str, str]) 
         "",
         *exports,
         "",
-        f"Admin: http://{config.admin}/api/status",
+        f"The page: http://{config.admin}/",
         "",
     ]
     return "\n".join(listen) + "\n"

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from proxy.config.syntax import env_name, file_name, header_name, key_file, otlp_root, sticky, url_root
+from proxy.config.syntax import env_name, file_name, header_name, host_name, key_file, otlp_root, sticky, url_root
 from proxy.config.units import Bytes as Bytes
 from proxy.config.units import Listen as Listen
 from proxy.config.units import Moment as Moment
@@ -190,6 +190,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 PathGlob = Annotated[str, Meta(pattern=r"^[/*]", description="begin it with / or *, as in /v1/chat/*")]
+HostName = Annotated[str, _read("Name of a host, in lower case once read.", host_name)]
 HeaderName = Annotated[str, _read("Name of a header, in lower case once read.", header_name)]
 
 
@@ -371,11 +372,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     `listen`: where the service beside Fusebox sends its requests. `admin`: health, metrics and the page.
     `admin_token`: where the token is that the page and the API ask for; with one they may be reached from other hosts,
-    and the page has buttons. `providers`: who may answer, by name. `models`: what is known of targets, by
-    provider/model. `routes`: which request goes where; the first one whose match fits is taken. `response_headers`:
-    whether answers carry x-fusebox-route and the like. `drain`: how long running answers may go on when the process is
-    asked to stop. `traces`: see there. `faults`: whether `fusebox fault` may have providers behave as if they failed;
-    off, as a production proxy is no place for that.
+    and the page has buttons. `allowed_hosts`: names that a data port on loopback answers to beside its own, and whose
+    pages may ask it; any other gets 403, as a page may have pointed its own name there. `providers`: who may answer, by
+    name. `models`: what is known of targets, by provider/model. `routes`: which request goes where; the first one whose
+    match fits is taken. `response_headers`: whether answers carry x-fusebox-route and the like. `drain`: how long running
+    answers may go on when the process is asked to stop. `traces`: see there. `faults`: whether `fusebox fault` may have
+    providers behave as if they failed; off, as a production proxy is no place for that.
 
     `include`: files with more providers, models and routes; their routes come after those written here, in the order of
     the files. `shadow`: a file with a candidate policy, which decides beside this one; nothing is sent for it.
@@ -386,6 +388,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     listen: Listen = Listen("127.0.0.1", 4010)
     admin: Listen = Listen("127.0.0.1", 4011)
     admin_token: KeySource | None = None
+    allowed_hosts: tuple[HostName, ...] = ()
     providers: dict[Name, Provider]
     breaker: Breaker = Breaker()
     timeouts: Timeouts = Timeouts()

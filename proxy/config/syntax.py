@@ -111,6 +111,13 @@ def file_name(text: str) -> str:
     return text
 
 
+def host_name(text: str) -> str:
+    """The name or address of a host, without scheme and port (RFC 9110 section 4.2.3: without regard to case)."""
+    if not _HOST.fullmatch(text):
+        raise BadValue(f"{shown(text)} is not the name of a host", "write it alone, as in llm.internal")
+    return text.lower()
+
+
 def header_name(text: str) -> str:
     """The name of a header (RFC 9110 section 5.1), in lower case because names are compared without case."""
     if not _HEADER.fullmatch(text):

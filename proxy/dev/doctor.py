@@ -84,7 +84,7 @@ def port_finding(key: str, address: Listen, proc: Path = Path("/proc")) -> Findi
     host = ports.taken(address)
     if host is None:
         return Finding(about, "fine", "free")
-    who = ports.holder(address.port, proc)
+    who = ports.holder(address.port, host, proc)
     if who is not None and who.fusebox:
         return Finding(about, "fine", f"held by {who}: it is running already")
     if who is None:

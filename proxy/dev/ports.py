@@ -57,11 +57,18 @@ def free_port() -> int:
     raise OSError("no port is free on both loopback addresses")
 
 
-def holder(port: int, proc: Path = Path("/proc")) -> Holder | None:
-    """The process that listens on `port`; None: none does, or it cannot be told whose it is."""
-    wanted = {f"socket:[{inode}]" for table in ("tcp", "tcp6") for inode in _listening(proc / "net" / table, port)}
-    if not wanted:
-        return None
+def holder(port: int, host: str = "127.0.0.1", proc: Path = Path("/proc")) -> Holder | None:
+    """The process that listens on `port`, if more than one does that of `host`'s family; None: none does, or it cannot be
+    told whose it is.
+    """
+    for table in ("tcp6", "tcp") if ":" in host else ("tcp", "tcp6"):
+        wanted = {f"socket:[{inode}]" for inode in _listening(proc / "net" / table, port)}
+        if wanted and (found := _owner(wanted, proc)) is not None:
+            return found
+    return None
+
+
+def _owner(wanted: set[str], proc: Path) -> Holder | None:
     for process in proc.iterdir():
         if process.name.isdecimal():
             # Processes end while they are looked at, and others' files cannot be read.

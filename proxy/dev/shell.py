@@ -19,9 +19,9 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 
-def base_urls(port: int) -> dict[str, str]:
-    """The two base URLs; Anthropic's SDK adds ``/v1`` itself."""
-    return {"OPENAI_BASE_URL": f"http://localhost:{port}/v1", "ANTHROPIC_BASE_URL": f"http://localhost:{port}"}
+def base_urls(port: int, host: str = "localhost") -> dict[str, str]:
+    """The two base URLs; Anthropic's SDK adds ``/v1`` itself. `host`: as it stands in a URL."""
+    return {"OPENAI_BASE_URL": f"http://{host}:{port}/v1", "ANTHROPIC_BASE_URL": f"http://{host}:{port}"}
 
 
 def variables(port: int, environment: Mapping[str, str]) -> dict[str, str]:

@@ -15,8 +15,29 @@ from proxy.config.schema import Model
 from proxy.exchange import Target, Usage
 from proxy.observe.record import Record
 
-ANSWER_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-"""Upper bounds of the buckets for answers and their first events: a short embedding to a long chain of reasoning."""
+ANSWER_S = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+    3.0,
+    5.0,
+    7.5,
+    10.0,
+    15.0,
+    20.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+)
+"""Upper bounds of the buckets for answers and their first events: a server on this machine to a long chain of reasoning."""
 
 OVERHEAD_S = (25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 0.01, 0.05, 0.25)
 """The same for Fusebox's own part."""

@@ -155,9 +155,19 @@ class Record(msgspec.Struct, eq=False):
             tried = [lost if one is won else one for one in tried]
         return tried
 
-    def client_gone(self) -> None:
-        """The client hung up before its answer was complete. A tunnel knows no other end than that one side hangs up."""
+    def client_gone(self, *, cut: bool = False) -> None:
+        """The client hung up before its answer was complete. A tunnel knows no other end than that one side hangs up.
+
+        `cut`: it did not, but Fusebox is ending and waits no more; the status stays that of the answer, if one had begun.
+        """
         if self.status == 101:
+            return
+        if cut:
+            self.status = self.status or 503
+            self.error_code, self.error = (
+                "drain_cut",
+                "Fusebox was told to stop, and this answer took longer than `drain`",
+            )
             return
         self.status = 499
         self.error_code, self.error = "client_closed_request", "the client closed the connection"

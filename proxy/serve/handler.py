@@ -73,8 +73,8 @@ class Handler:
         except FuseboxError as error:
             return turn.refuse(error)
         except asyncio.CancelledError:
-            # The client hung up: nobody's fault. What was under way upstream has been closed on the way here.
-            turn.record.client_gone()
+            # The client hung up, or is cut: nobody's fault. What was under way upstream has been closed on the way here.
+            turn.record.client_gone(cut=self._health.cut)
             raise
         except Exception:
             self._logger.exception("internal_error", request_id=turn.record.request_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from functools import lru_cache
 
 import msgspec
 from aiohttp.http_parser import RawRequestMessage
@@ -81,8 +82,8 @@ def read_head(head: RawRequestMessage, snapshot: Snapshot, headers: RequestHeade
     """The head as facts. Raises ClientFault for a target that is never forwarded."""
     method = head.method
     wanted = headers.facts
-    if "origin" in wanted or "sec-fetch-site" in wanted:
-        _refuse_foreign_pages(wanted, snapshot)
+    if snapshot.loopback:
+        _refuse_foreign_pages(wanted, snapshot.config.allowed_hosts)
     if method == "POST":
         known = inference(head.path)
         if known is not None:
@@ -111,21 +112,49 @@ _LOOPBACK = re.compile(
 )
 
 
-def _refuse_foreign_pages(wanted: dict[str, str], snapshot: Snapshot) -> None:
+def _refuse_foreign_pages(wanted: dict[str, str], allowed: tuple[str, ...]) -> None:
     """A port on loopback is open to every page that its user's browser shows: such a page must not spend the user's keys.
 
-    Browsers say where a request comes from (Origin, Fetch Metadata), and name the host that they believe they ask: that
-    is the page's own where its name was pointed at loopback (DNS rebinding). Other clients send none of these headers.
+    A page's own name may have been pointed at loopback (DNS rebinding): the browser then asks for that name, and takes
+    it for the page's own, so that it says of a GET nothing more than the Host. A page of another site is told by Origin,
+    or, where nobody shall read the answer (an image, a form), by Sec-Fetch-Site
+    (https://www.w3.org/TR/fetch-metadata/). `allowed`: further names, of requests and of pages.
     """
-    if not snapshot.loopback:
-        return
-    origin, host = wanted.get("origin"), wanted.get("host", "")
-    if (origin is not None and not _LOOPBACK.fullmatch(origin)) or not _LOOPBACK.fullmatch(host):
+    host = wanted.get("host")
+    if host is not None and not _is_own(host) and _name(host) not in allowed:
         raise Refused(
             403,
-            "foreign_origin",
-            "a browser sent this for a page of another host; a port on loopback answers only to pages of this machine",
+            "foreign_host",
+            f"a port on loopback is asked for as localhost or a loopback address, not as {host[:80]!r} (DNS rebinding);"
+            " a name of your own for it belongs into `allowed_hosts` of the configuration",
         )
+    if "origin" not in wanted:
+        if wanted.get("sec-fetch-site") == "cross-site":
+            raise _foreign_page()
+        return
+    origin = wanted["origin"]
+    if not _is_own(origin) and _name(origin.partition("://")[2]) not in allowed:
+        raise _foreign_page()
+
+
+@lru_cache(maxsize=256)
+def _is_own(place: str) -> bool:
+    """Whether a Host or an Origin is this machine's loopback. Remembered: a client's requests all say the same."""
+    return _LOOPBACK.fullmatch(place) is not None
+
+
+def _name(authority: str) -> str:
+    """A host's name or address without its port, in lower case."""
+    name, _, port = authority.rpartition(":")
+    return (name if name and port.isdecimal() else authority).lower()
+
+
+def _foreign_page() -> Refused:
+    return Refused(
+        403,
+        "foreign_origin",
+        "a browser sent this for a page of another host; a port on loopback answers only to pages of this machine",
+    )
 
 
 def _is_upgrade(wanted: dict[str, str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 
@@ -40,8 +41,8 @@ def bind(address: Listen) -> list[socket.socket]:
             try:
                 sock = socket.create_server((host, address.port), family=family, backlog=BACKLOG, reuse_port=False)
             except OSError as error:
-                if host in ("::1", "::") and bound:
-                    continue  # a machine without IPv6 still has the other address
+                if host in ("::1", "::") and bound and error.errno != errno.EADDRINUSE:
+                    continue  # a machine without IPv6 still has the other address; one that another has is not without
                 raise OSError(error.errno, f"cannot listen on {host} port {address.port}: {error.strerror}") from None
             sock.setblocking(False)
             bound.append(sock)

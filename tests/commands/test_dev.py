@@ -58,12 +58,13 @@ def test_without_any_key() -> None:
     """The demo provider answers and is called what it is; curl and Node reach both loopback addresses; Ctrl-C ends it."""
     port, admin = two_ports()
     with running("dev", "--port", port, "--admin-port", admin) as process:
-        told = read_until(process, "Admin:")
+        told = read_until(process, "The page:")
         assert f"Ready on http://localhost:{port}" in told
         assert "demo" in told and "no real model" in told
         assert f"export OPENAI_BASE_URL=http://localhost:{port}/v1\n" in told
         assert f"export ANTHROPIC_BASE_URL=http://localhost:{port}\n" in told
-        assert f"http://localhost:{admin}/api/status" in told
+        assert f"The page: http://localhost:{admin}/\n" in told
+        assert "export OPENAI_API_KEY=fusebox " in told and "export ANTHROPIC_API_KEY=fusebox " in told
         assert "I am the demo provider" in ask(port, "demo-small")
         line = read_until(process, "demo-small")
         assert "POST /v1/chat/completions  demo-small -> demo/demo-small  200  first " in line and "\x1b" not in line
@@ -101,7 +102,7 @@ def test_node_reaches_it_on_either_address() -> None:
         " console.log(r.status, (await r.json()).choices.length); }"
     )
     with running("dev", "--port", port, "--admin-port", admin) as process:
-        read_until(process, "Admin:")
+        read_until(process, "The page:")
         done = subprocess.run(
             ["node", "--input-type=module", "-e", script],
             capture_output=True,
@@ -128,7 +129,7 @@ def test_with_a_key() -> None:
     with Emulator() as emulator:
         more = {"OPENAI_API_KEY": SECRET, "OPENAI_BASE_URL": emulator.base_url, "GROQ_API_KEY": f"{SECRET} broken"}
         with running("dev", "--port", port, "--admin-port", admin, **more) as process:
-            told = read_until(process, "Admin:")
+            told = read_until(process, "The page:")
             assert "  openai  OPENAI_API_KEY, at OPENAI_BASE_URL\n" in told
             assert "not used: GROQ_API_KEY holds characters that no key has" in told
             assert ask(port, "gpt-5.4")
@@ -184,7 +185,7 @@ def test_a_file_on_a_terminal(terminal: tuple[int, int], tmp_path: Path) -> None
     )
     try:
         seen = ""
-        while "Admin:" not in seen:
+        while "The page:" not in seen:
             seen += os.read(ours, 4096).decode()
         assert ask(port, "anything")
         while "  total " not in seen:

@@ -445,7 +445,7 @@ def test_dev_allows_it(capsys: pytest.CaptureFixture[str]) -> None:
     """As a developer sees it: the line in the terminal, the error at the client."""
     port, admin = free_port(), free_port()
     with running("dev", "--port", str(port), "--admin-port", str(admin)) as dev:
-        read_until(dev, "Admin:")
+        read_until(dev, "The page:")
         done = fault(capsys, "demo", "--status", "503", "--for", "1m", "--admin", f"localhost:{admin}")
         assert (done.code, done.err) == (0, "")
         assert f"fusebox fault demo --clear --admin localhost:{admin}" in done.out

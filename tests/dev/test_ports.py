@@ -78,12 +78,12 @@ def test_one_of_ours_is_told_by_its_arguments(tmp_path: Path, arguments: list[by
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "tcp").write_text("  sl  local_address ...\n" + ROW)
     process(tmp_path, 17, arguments)
-    assert holder(4010, tmp_path) == Holder(17, "python3", ours)
-    assert "planted" not in repr(holder(4010, tmp_path))
-    assert str(holder(4010, tmp_path)) == ("Fusebox (pid 17)" if ours else "python3 (pid 17)")
-    assert holder(4011, tmp_path) is None
+    assert holder(4010, proc=tmp_path) == Holder(17, "python3", ours)
+    assert "planted" not in repr(holder(4010, proc=tmp_path))
+    assert str(holder(4010, proc=tmp_path)) == ("Fusebox (pid 17)" if ours else "python3 (pid 17)")
+    assert holder(4011, proc=tmp_path) is None
 
 
 def test_where_it_cannot_be_told(tmp_path: Path) -> None:
     """Without /proc nobody is named."""
-    assert holder(4010, tmp_path) is None
+    assert holder(4010, proc=tmp_path) is None

@@ -74,6 +74,15 @@ def test_a_client_s_retry_is_told(retry: str | None, shown: bool) -> None:
     assert ("client_retry" in record.line()) is shown
 
 
+@pytest.mark.parametrize(("begun", "status"), [(0, 503), (200, 200)])
+def test_a_client_that_was_cut(begun: int, status: int) -> None:
+    """It was Fusebox that ended: the client is not to blame, and an answer that had begun keeps its status."""
+    record = Record("POST", "/v1/x", status=begun)
+    record.client_gone(cut=True)
+    line = record.line()
+    assert (line["status"], line["error_code"]) == (status, "drain_cut")
+
+
 def test_a_client_that_left() -> None:
     """499, with its own code."""
     record = Record("POST", "/v1/x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -94,6 +95,21 @@ async def test_addresses_of_both_kinds() -> None:
     finally:
         for sock in sockets:
             sock.close()
+
+
+async def test_the_second_address_may_not_be_another_s() -> None:
+    """Programs that mean ::1 by `localhost` would send to whoever has it, with their prompts."""
+    try:
+        holder = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(OSError, match=f"cannot listen on ::1 port {port}") as refused:
+            bind(Listen("localhost", port))
+        assert refused.value.errno == errno.EADDRINUSE
+    for sock in bind(Listen("localhost", port)):  # and of the first one nothing was kept
+        sock.close()
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nX-Slow: "])

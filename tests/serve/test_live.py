@@ -116,7 +116,7 @@ async def test_a_body_that_is_no_stream_of_events_is_live_too(client: Client, up
 async def test_an_answer_may_begin_before_the_request_has_ended(client: Client, upstream: Upstream) -> None:
     """A provider that answers while it still reads: both directions go on side by side."""
     await client.send(
-        b"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: audio/wav\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
     await client.send(chunk(b"u" * 70_000))
     exchange = await upstream.next()

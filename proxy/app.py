@@ -14,7 +14,6 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-import msgspec
 from aiohttp import web
 
 from proxy.admin.api import application
@@ -24,6 +23,7 @@ from proxy.attempt.faults import Faults
 from proxy.attempt.guards import Guards
 from proxy.config import schema
 from proxy.config.parse import Document
+from proxy.config.resolve import at_built_in, is_built_in
 from proxy.config.secrets import refresh
 from proxy.errors import FuseboxError
 from proxy.observe.health import Health
@@ -273,16 +273,15 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 class Demo:
-    """The built-in demo provider, started when a configuration first names it; `running` stops it."""
+    """The built-in demo provider, started when a configuration first names it or its spare; `running` stops it."""
 
     def __init__(self, running: AsyncExitStack) -> None:
         self._running = running
         self._server: DemoServer | None = None
 
     async def fill(self, config: schema.Config) -> schema.Config:
-        """`config` with the addresses of ``demo``, if it names that and no addresses."""
-        written = config.providers.get("demo")
-        if written is None or written.base_url is not None or written.anthropic_url is not None:
+        """`config` with the addresses of the built-in providers that it names and gives none."""
+        if not any(is_built_in(name, written) for name, written in config.providers.items()):
             return config
         if self._server is None:
             # Imported only here: nobody who does not use it pays for it.
@@ -290,9 +289,7 @@ class Demo:
 
             self._server = await demo.start()
             self._running.push_async_callback(self._server.stop)
-        addresses = {"base_url": self._server.base_url, "anthropic_url": self._server.anthropic_url}
-        built_in = msgspec.structs.replace(written, **addresses)
-        return msgspec.structs.replace(config, providers={**config.providers, "demo": built_in})
+        return at_built_in(config, self._server.base_url, self._server.anthropic_url)
 
 
 async def _drain(sources: Sources, listener: Listener, signals: Signals, logger: Logger) -> None:

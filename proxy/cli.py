@@ -16,7 +16,10 @@ COMMANDS = ("serve", "check", "explain", "replay", "schema", "dev", "run", "env"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    chosen = parser(given[0] if given else None).parse_args(given)
+    if not given:  # who asks for nothing does not know yet what there is
+        parser().print_help(sys.stderr)
+        return 2
+    chosen = parser(given[0]).parse_args(given)
     code: int = chosen.run(chosen)
     return code
 

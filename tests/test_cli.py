@@ -21,7 +21,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["serv"], ["serve"], ["serve", "--config"], ["check"], ["serve", "--confg", "x"]]
+    "arguments", [["serv"], ["serve"], ["serve", "--config"], ["check"], ["serve", "--confg", "x"]]
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """What is wrong goes to stderr with the usage, and the code is 2."""
@@ -30,6 +30,13 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert ended.value.code == 2
     captured = capsys.readouterr()
     assert "usage: fusebox" in captured.err and captured.out == ""
+
+
+def test_nothing_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever does not know the commands sees them; it is wrong usage all the same."""
+    assert main([]) == 2
+    captured = capsys.readouterr()
+    assert "    doctor " in captured.err and captured.out == ""
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

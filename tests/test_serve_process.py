@@ -227,7 +227,7 @@ def test_a_port_that_is_taken(tmp_path: Path, taken: str) -> None:
     assert ended.returncode == 1
     assert ended.stdout == ""
     [line] = ended.stderr.splitlines()
-    assert f"127.0.0.1 port {port}" in line and "`listen`" in line
+    assert f"port {port} on 127.0.0.1 is taken by " in line and f"`{taken}`" in line
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", free)):
         pass
 

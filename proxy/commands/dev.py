@@ -15,7 +15,7 @@ from proxy.commands.serve import run_serving
 from proxy.commands.teaching import Teaching
 from proxy.config.parse import Document, parse_document
 from proxy.config.problems import ConfigError
-from proxy.config.schema import Config
+from proxy.config.schema import Config, Listen
 from proxy.config.store import load_document
 from proxy.dev import ports
 from proxy.dev.console import Console, Renderer, wants_colour
@@ -125,18 +125,24 @@ def serve(document: Document, stdout: BinaryIO, environment: Mapping[str, str] =
 
 
 def cannot_listen(error: OSError, config: Config, source: str) -> str:
-    """Why the ports of `config` cannot be had, who has one, and what to do."""
-    if error.errno != errno.EADDRINUSE:
-        return error.strerror or str(error)
-    for address, option in ((config.listen, "--port"), (config.admin, "--admin-port")):
-        host = ports.taken(address)
-        if host is not None:
-            who = ports.holder(address.port, host)
-            by = f" by {who}" if who is not None else ", by whom cannot be told"
-            other = f"{option} {address.port + 10}" if address.port < 65525 else f"{option} 4020"
-            do = f"fusebox dev {other}" if source == SOURCE else f"change it in {source}"
-            return f"port {address.port} on {host} is taken{by}. End that, or take another one: {do}"
-    return error.strerror or str(error)  # it was given up in the meantime
+    """Why the ports of `config` cannot be had, who has them, and what to do."""
+    gone = ports.taken_of(config) if error.errno == errno.EADDRINUSE else []
+    if not gone:
+        return error.strerror or str(error)  # not about another process, or given up in the meantime
+    said = " and ".join(map(str, gone))
+    if source != SOURCE:
+        return (
+            f"{said}. End that, or take another one: change {' and '.join(f'`{one.key}`' for one in gone)} in {source}"
+        )
+    options = {"listen": "--port", "admin": "--admin-port"}
+    others = " ".join(f"{options[one.key]} {_other(one.address)}" for one in gone)
+    return f"{said}. End that, or take another one: fusebox dev {others}"
+
+
+def _other(address: Listen) -> int:
+    """A port that is free, ten or a few times ten further on."""
+    ten = range(address.port + 10, min(address.port + 110, 65536), 10)
+    return next((number for number in ten if ports.taken(Listen(address.host, number)) is None), ports.free_port())
 
 
 def found_lines(findings: Findings) -> list[str]:
@@ -146,8 +152,9 @@ def found_lines(findings: Findings) -> list[str]:
     if not told:
         names = ", ".join(key_variables()[:3])
         told = [
-            "  demo  built in, no real model: there is no key in the environment and no model server on this machine.",
-            f"        Set {names} or another provider's key (docs/providers.md), and start again.",
+            "  demo        built in, no real model: there is no key in the environment and no model server on this machine.",
+            f"              Set {names} or another provider's key (docs/providers.md), and start again.",
+            "  demo-spare  the same again, to fall back to. To see that: fusebox fault demo --status 503",
         ]
     return [*told, *(f"  not used: {what}: {fix}" for what, fix in findings.unused)]
 

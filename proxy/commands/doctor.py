@@ -56,7 +56,8 @@ def run(chosen: Namespace) -> int:
     for finding in findings:
         print(finding)
     problems = sum(finding.state == "problem" for finding in findings)
-    print(f"\n{problems or 'No'} problem{'' if problems == 1 else 's'}.")
+    checked = " in what could be checked" if any(finding.state == "unknown" for finding in findings) else ""
+    print(f"\n{problems or 'No'} problem{'' if problems == 1 else 's'}{checked}.")
     return PROBLEMS if problems else FINE
 
 

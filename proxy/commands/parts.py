@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
-from proxy.config.presets import PRESETS
+from proxy.config.resolve import at_built_in
 from proxy.config.schema import Config
 
 FINE, PROBLEMS, USAGE, BAD_CONFIG = 0, 1, 2, 64
@@ -24,13 +22,4 @@ def as_served(config: Config) -> Config:
 
     Nothing is ever sent to those written here: they say which formats it offers, and that is both.
     """
-    providers = {
-        name: replace(one, base_url="http://127.0.0.1:9/v1", anthropic_url="http://127.0.0.1:9")
-        if (preset := PRESETS.get(name)) is not None
-        and preset.address == "built-in"
-        and one.base_url is None
-        and one.anthropic_url is None
-        else one
-        for name, one in config.providers.items()
-    }
-    return replace(config, providers=providers)
+    return at_built_in(config, "http://127.0.0.1:9/v1", "http://127.0.0.1:9")

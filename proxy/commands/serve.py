@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -91,11 +92,20 @@ def run(chosen: Namespace) -> int:
         print(f"fusebox: {error}", file=sys.stderr)
         return BAD_CONFIG
     except OSError as error:
-        print(
-            f"fusebox: {error.strerror or error}. Is another process there? Change `listen` or `admin` in {path}.",
-            file=sys.stderr,
-        )
+        print(f"fusebox: {_cannot_listen(error, document.config, path)}", file=sys.stderr)
         return PROBLEMS
+
+
+def _cannot_listen(error: OSError, config: Config, path: Path) -> str:
+    """Why an address cannot be had, who has it, and what to do."""
+    from proxy.dev.ports import taken_of
+
+    gone = taken_of(config) if error.errno == errno.EADDRINUSE else []
+    if not gone:
+        return f"{error.strerror or error}. Change `listen` or `admin` in {path}."
+    keys = " and ".join(f"`{one.key}`" for one in gone)
+    options = " ".join(f"--{one.key} HOST:PORT" for one in gone)
+    return f"{' and '.join(map(str, gone))}. End that, or change {keys} in {path}, or write {options}."
 
 
 def for_eyes(config: Config, stdout: BinaryIO) -> BinaryIO:

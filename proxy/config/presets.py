@@ -218,6 +218,13 @@ _PRESETS: dict[str, Preset] = {
         docs="docs/providers.md",
         note="A built-in provider for trying Fusebox without a key; it speaks both formats and needs no address.",
     ),
+    "demo-spare": Preset(
+        base_url=None,
+        address="built-in",
+        keys_default="none",
+        docs="docs/providers.md",
+        note="The demo provider under a second name, so that there is one to fall back to.",
+    ),
 }
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(_PRESETS)

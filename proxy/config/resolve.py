@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from proxy.config.presets import PRESETS, Preset
-from proxy.config.schema import Keys, Provider
+from proxy.config.schema import Config, Keys, Provider
 
 
 def resolve(name: str, provider: Provider) -> Provider:
     """`provider` with what it leaves out taken from the preset called `name` if there is one, else from the defaults.
 
     Afterwards `auth` and `anthropic_auth` are set and `keys` is stated. Resolving twice changes nothing. Addresses may
-    still be missing: the preset may know none, or the running process fills them in (``demo``).
+    still be missing: the preset may know none, or the running process fills them in (``demo``, ``demo-spare``).
     """
     preset = PRESETS.get(name)
     if preset is not None and _moved(provider, preset):
@@ -31,6 +31,27 @@ def resolve(name: str, provider: Provider) -> Provider:
         keys=keys,
         auth=provider.auth or (preset.auth if preset else "bearer"),
         anthropic_auth=provider.anthropic_auth or (preset.anthropic_auth if preset else "x-api-key"),
+    )
+
+
+def at_built_in(config: Config, base_url: str, anthropic_url: str) -> Config:
+    """`config` with these addresses for the providers that live in the running process; those with one of their own keep it."""
+    placed = {
+        name: msgspec.structs.replace(provider, base_url=base_url, anthropic_url=anthropic_url)
+        for name, provider in config.providers.items()
+        if is_built_in(name, provider)
+    }
+    return msgspec.structs.replace(config, providers={**config.providers, **placed})
+
+
+def is_built_in(name: str, provider: Provider) -> bool:
+    """Whether a provider lives in the running process: its preset says so, and it was given no address."""
+    preset = PRESETS.get(name)
+    return (
+        preset is not None
+        and preset.address == "built-in"
+        and provider.base_url is None
+        and provider.anthropic_url is None
     )
 
 

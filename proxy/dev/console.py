@@ -48,7 +48,9 @@ class Renderer:
         return f"{at} {self._request(event) if event['event'] == 'request' else self._other(event)}"
 
     def _request(self, event: Mapping[str, Any]) -> str:
-        target = event.get("target")
+        # Of a request that Fusebox refused itself, `target` is only whom the plan had first.
+        refused = event.get("attempts") == 0 and event.get("error_code") is not None
+        target = None if refused else event.get("target")
         model = event.get("model")
         parts = [
             f"{_word(event.get('method'))} {self._paint(_BOLD, _word(event.get('path')))}",
@@ -68,6 +70,9 @@ class Renderer:
         skipped = event.get("skipped")
         if isinstance(skipped, list) and skipped:
             parts.append(f"skipped {printable('; '.join(map(str, skipped)))}")
+        if event.get("panic") is True:
+            # Else the line would say of one and the same target that it was skipped and that it was asked.
+            parts.append(f"panic: every target was out, {_word(target)} was asked although its breaker was open")
         if event.get("error_code") is not None:
             parts.append(self._paint(_YELLOW, f"{_word(event['error_code'])}: {printable(str(event.get('error')))}"))
         return "  ".join(parts)
@@ -78,6 +83,8 @@ class Renderer:
             _LEVEL.get(level, _BOLD), f"{level} {_word(event['event'])}" if level in _LEVEL else _word(event["event"])
         )
         facts = [f"{_word(key)}={_fact(value)}" for key, value in event.items() if key not in _COMMON]
+        if event["event"] == "draining" and event.get("active"):
+            facts.append("(a second signal, as by Ctrl-C, cuts them)")
         return "  ".join([name, *facts])
 
     def _status(self, status: object) -> str:

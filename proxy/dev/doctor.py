@@ -6,7 +6,7 @@ Each function looks at one thing and returns what it found. Keys are looked at; 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -75,7 +75,13 @@ def examine(
         for name, provider in config.providers.items()
         if (url := provider.base_url or provider.anthropic_url) is not None
     }
-    return [*found, *reach_findings(urls, reach_all(urls, egress, bound_s=bound_s, now=now))]
+    set_here = proxies_set(environment, ("https_proxy", "http_proxy", "all_proxy"))
+    return [*found, *reach_findings(urls, reach_all(urls, egress, bound_s=bound_s, now=now), set_here)]
+
+
+def proxies_set(environment: Mapping[str, str], lower: Sequence[str]) -> str:
+    """Those of the variables (here in lower case) that are set, in either case, as a sentence has them."""
+    return " and ".join(name for one in lower for name in (one.upper(), one) if environment.get(name))
 
 
 def port_finding(key: str, address: Listen, proc: Path = Path("/proc")) -> Finding:
@@ -100,9 +106,7 @@ def proxy_finding(environment: Mapping[str, str]) -> Finding:
     missing = swallowed(environment)
     if not missing:
         return Finding("proxy variables", "fine", "none that takes requests to this machine elsewhere")
-    names = " and ".join(
-        name for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy") if environment.get(name)
-    )
+    names = proxies_set(environment, ("http_proxy", "all_proxy"))
     exempt = ",".join([*(one.strip() for one in no_proxy(environment).split(",") if one.strip()), *missing])
     return Finding(
         "proxy variables",
@@ -165,14 +169,24 @@ def descriptor_finding(limit: int | None) -> Finding:
     )
 
 
-def reach_findings(urls: Mapping[str, tuple[str, str | None]], reached: Mapping[str, Reached]) -> Iterator[Finding]:
-    """Each provider, and the clock. A machine without any way out is offline: then nothing more can be said."""
+def reach_findings(
+    urls: Mapping[str, tuple[str, str | None]], reached: Mapping[str, Reached], proxies: str = "HTTPS_PROXY"
+) -> Iterator[Finding]:
+    """Each provider, and the clock. A machine without any way out is offline: then nothing more can be said. Where it is a
+    proxy that leads nowhere, that is the problem. `proxies`: the variables that may name it.
+    """
     hosts = {name: origin(url)[0] for name, (url, _) in urls.items()}
     away = [name for name, host in hosts.items() if host not in LOOPBACK]
     offline = bool(away) and all(reached[name].failed in ("name", "connect", "proxy") for name in away)
+    shut = offline and all(reached[name].failed == "proxy" for name in away)
+    if shut:
+        said = f"the network's proxy leads to no provider ({reached[away[0]].said})"
+        yield Finding("way out", "problem", said, f"have that proxy running and leading there, or unset {proxies}")
     for name, (url, _) in urls.items():
         about = f"provider {name} ({hosts[name]})"
-        if name in away and offline:
+        if name in away and shut:
+            yield Finding(about, "unknown", "not checked: there is no way out")
+        elif name in away and offline:
             yield Finding(about, "unknown", f"not checked: this machine seems to be offline ({reached[name].said})")
         else:
             yield _reach_finding(about, url, reached[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from proxy.config.presets import PRESETS, Preset
 from proxy.config.problems import BadValue
@@ -60,7 +61,18 @@ class Found:
         if self.variable is None:
             count = len(self.models)
             return f"{LOCAL[self.name]}, {count} model{'' if count == 1 else 's'}"
-        return f"{self.variable}, at {self.address_variable}" if self.address_variable else self.variable
+        if self.address_variable is None:
+            return self.variable
+        return f"{self.variable}, for {self.base_url or self.anthropic_url} ({self.address_variable}{_doubt(self)})"
+
+
+def _doubt(found: Found) -> str:
+    """What is odd about an address, with what is usual: the SDKs add different beginnings of a path, and people mix them up."""
+    if found.base_url is not None and not urlsplit(found.base_url).path:
+        return ": most servers want /v1 after it"
+    if found.anthropic_url is not None and urlsplit(found.anthropic_url).path.endswith("/v1"):
+        return ": Anthropic's format adds /v1 by itself, so leave it off"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +110,10 @@ def _keyed(name: str, preset: Preset, environment: Mapping[str, str], own_ports:
     """The provider with a key of its own. Raises BadValue for a key, or an address, that cannot be used."""
     set_here = [one for one in preset.env if environment.get(one, "").strip() not in ("", PLACEHOLDER)]
     if not set_here:
+        address = _address(name, environment, own_ports)
+        if address is not None:
+            hint = f"set {preset.env[0]} beside it, to any text if that server wants no key, or unset it"
+            raise BadValue(f"{address[0]} is set without a key", hint)
         return None
     variable = set_here[0]
     try:

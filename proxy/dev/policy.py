@@ -68,6 +68,9 @@ RESELLERS = ("openrouter", "together", "groq", "fireworks", "modelslab")
 BY_NAME_HEADER = "x-fusebox-provider"
 """The request header that asks one provider. Headers with this beginning never go on to a provider."""
 
+DEMO = ("demo", "demo-spare")
+"""Who answers where nothing was found: two, so that a fallback can be seen (``fusebox fault demo``)."""
+
 LISTED_MAX = 200
 """Models of a local server that get a line of the policy; more than anybody keeps on a laptop."""
 
@@ -76,16 +79,17 @@ DRAIN = "5s"
 
 
 def policy_text(found: Sequence[Found], port: int, admin_port: int) -> str:
-    """The configuration for the providers in `found`, on both loopback addresses; for none, the demo provider's."""
+    """The configuration for the providers in `found`, on both loopback addresses; for none, the demo providers'."""
     lines = [
         "# What fusebox dev made of the keys and the local servers that it found. To change it, save it as a file:",
         "#     fusebox dev --print-config > fusebox.yaml && fusebox dev --config fusebox.yaml",
+        "# A second target of a route is its fallback, as in to: [openai, deepseek/deepseek-chat].",
         f"listen: localhost:{port}",
         f"admin: localhost:{admin_port}",
         f"drain: {DRAIN}",
         "",
         "providers:",
-        *([f"  {one.name}: {_provider(one)}" for one in found] or ["  demo: {}"]),
+        *([f"  {one.name}: {_provider(one)}" for one in found] or [f"  {name}: {{}}" for name in DEMO]),
         "",
         "routes:",
         *_routes(found),
@@ -117,7 +121,7 @@ def _routes(found: Sequence[Found]) -> Iterator[str]:
             yield f"  # {found[0].name} does not speak the format of Anthropic's SDK."
             yield _route("anthropic-format", "{format: anthropic}", second.name)
     yield "  # The first that was found."
-    yield _route("everything-else", "{}", found[0].name if found else "demo")
+    yield _route("everything-else", "{}", found[0].name if found else ", ".join(DEMO))
 
 
 def _by_model(found: Sequence[Found]) -> Iterator[str]:
@@ -144,8 +148,8 @@ def _by_model(found: Sequence[Found]) -> Iterator[str]:
         yield _route("names-with-a-slash", _models(["*/*"]), reseller)
 
 
-def _route(name: str, match: str, provider: str) -> str:
-    return f"  - {{name: {name}, match: {match}, to: [{provider}]}}"
+def _route(name: str, match: str, chain: str) -> str:
+    return f"  - {{name: {name}, match: {match}, to: [{chain}]}}"
 
 
 def _models(globs: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.config.schema import Listen
+from proxy.config.schema import Config, Listen
 
 _LISTEN = "0A"
 """TCP_LISTEN in /proc/net/tcp (include/net/tcp_states.h)."""
@@ -24,6 +24,30 @@ class Holder:
 
     def __str__(self) -> str:
         return f"{'Fusebox' if self.fusebox else self.command} (pid {self.pid})"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An address of a configuration that cannot be had: its `key`, the `host` it failed on, who is there if that can be told."""
+
+    key: str
+    address: Listen
+    host: str
+    holder: Holder | None
+
+    def __str__(self) -> str:
+        by = f" by {self.holder}" if self.holder is not None else ", by whom cannot be told"
+        return f"port {self.address.port} on {self.host} is taken{by}"
+
+
+def taken_of(config: Config) -> list[Taken]:
+    """Which of the two addresses of `config` cannot be had at this moment."""
+    pairs = (("listen", config.listen), ("admin", config.admin))
+    return [
+        Taken(key, address, host, holder(address.port, host))
+        for key, address in pairs
+        if (host := taken(address)) is not None
+    ]
 
 
 def taken(address: Listen) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pty
+import re
 import shutil
 import signal
 import socket
@@ -130,7 +131,7 @@ def test_with_a_key() -> None:
         more = {"OPENAI_API_KEY": SECRET, "OPENAI_BASE_URL": emulator.base_url, "GROQ_API_KEY": f"{SECRET} broken"}
         with running("dev", "--port", port, "--admin-port", admin, **more) as process:
             told = read_until(process, "The page:")
-            assert "  openai  OPENAI_API_KEY, at OPENAI_BASE_URL\n" in told
+            assert f"  openai  OPENAI_API_KEY, for {emulator.base_url} (OPENAI_BASE_URL)\n" in told
             assert "not used: GROQ_API_KEY holds characters that no key has" in told
             assert ask(port, "gpt-5.4")
             told += read_until(process, "gpt-5.4")
@@ -160,7 +161,11 @@ def test_a_taken_admin_port() -> None:
     error = OSError(errno.EADDRINUSE, "cannot listen")
     with socket.create_server(("127.0.0.1", int(admin))):
         assert "fusebox dev --admin-port " in cannot_listen(error, config, SOURCE)
-        assert cannot_listen(error, config, "my.yaml").endswith("take another one: change it in my.yaml")
+        assert cannot_listen(error, config, "my.yaml").endswith("take another one: change `admin` in my.yaml")
+        with socket.create_server(("127.0.0.1", int(data))):
+            both = cannot_listen(error, config, SOURCE)
+    assert f"port {data} on 127.0.0.1 is taken by " in both and f"port {admin} on 127.0.0.1 is taken by " in both
+    assert re.search(r": fusebox dev --port \d+ --admin-port \d+$", both)
     assert cannot_listen(error, config, SOURCE) == "cannot listen"
     assert cannot_listen(OSError(errno.EACCES, "Permission denied"), config, SOURCE) == "Permission denied"
 

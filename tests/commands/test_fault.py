@@ -442,7 +442,7 @@ async def test_serve_refuses_it_unless_its_configuration_allows_it(
 
 @pytest.mark.skipif(local_servers_here(), reason="a model server of this machine would be found")
 def test_dev_allows_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """As a developer sees it: the line in the terminal, the error at the client."""
+    """As a developer without any key sees it: the fault, and the answer of the one to fall back to."""
     port, admin = free_port(), free_port()
     with running("dev", "--port", str(port), "--admin-port", str(admin)) as dev:
         read_until(dev, "The page:")
@@ -450,10 +450,15 @@ def test_dev_allows_it(capsys: pytest.CaptureFixture[str]) -> None:
         assert (done.code, done.err) == (0, "")
         assert f"fusebox fault demo --clear --admin localhost:{admin}" in done.out
         assert 'fault_begun  provider=demo  fault="status 503"' in read_until(dev, "fault_begun")
-        assert asyncio.run(_asked(port))["error"]["code"] == "server_is_overloaded"
-        assert "demo/m overloaded (503)" in read_until(dev, "POST")
+        assert asyncio.run(_asked(port))["choices"][0]["message"]["role"] == "assistant"
+        told = read_until(dev, "POST")
+        assert "m -> demo-spare/m  200" in told and "2 attempts: demo/m overloaded (503)" in told
 
 
 async def _asked(port: int) -> Any:
     async with Client(port) as client:
-        return (await client.exchange(request("POST", PATHS["openai"], b'{"model": "m", "messages": []}'))).json
+        return (
+            await client.exchange(
+                request("POST", PATHS["openai"], b'{"model": "m", "messages": [{"role": "user", "content": "a"}]}')
+            )
+        ).json

@@ -67,7 +67,7 @@ def table_rows(page: str) -> list[list[str]]:
 
 def test_all_names_of_the_design_are_there() -> None:
     """Every provider that the design names has a preset, and there is no other."""
-    assert set(PRESETS) == HOSTED | LOCAL | {"demo"}
+    assert set(PRESETS) == HOSTED | LOCAL | {"demo", "demo-spare"}
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -122,16 +122,16 @@ def test_missing_address_says_who_supplies_it(name: str) -> None:
 def test_only_azure_asks_the_user_for_its_address() -> None:
     """Azure's address holds the name of a resource; the note shows its shape and the header is Azure's own."""
     assert [name for name, preset in PRESETS.items() if preset.address == "user"] == ["azure"]
-    assert [name for name, preset in PRESETS.items() if preset.address == "built-in"] == ["demo"]
+    assert [name for name, preset in PRESETS.items() if preset.address == "built-in"] == ["demo", "demo-spare"]
     assert "https://RESOURCE.openai.azure.com/openai/v1" in PRESETS["azure"].note
     assert PRESETS["azure"].auth == "api-key"
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_documentation_page_is_given(name: str) -> None:
-    """Every preset names a page; all but the built-in one at an HTTPS address."""
+    """Every preset names a page; all but the built-in ones at an HTTPS address."""
     docs = PRESETS[name].docs
-    if name == "demo":
+    if PRESETS[name].address == "built-in":
         assert PAGE.as_posix().endswith("/" + docs)
     else:
         assert urlsplit(docs).scheme == "https" and urlsplit(docs).hostname and not docs.endswith("/")

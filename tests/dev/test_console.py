@@ -34,6 +34,14 @@ def shown(**more: Any) -> str:
     return Renderer(zone=UTC).text(json.dumps({**REQUEST, **more}).encode())
 
 
+def test_an_end_that_waits_says_how_not_to_wait() -> None:
+    """Whoever pressed Ctrl-C while an answer goes on wants to know; with nothing under way there is nothing to say."""
+    waiting = {"event": "draining", "level": "info", "time": REQUEST["time"], "bound_s": 5.0}
+    said = [Renderer(zone=UTC).event({**waiting, "active": active}) for active in (1, 0)]
+    assert said[0].endswith("active=1  (a second signal, as by Ctrl-C, cuts them)")
+    assert said[1].endswith("active=0")
+
+
 def test_a_request() -> None:
     """Time, what was asked, who answered, status, first event, total."""
     assert shown() == ("12:00:01 POST /v1/chat/completions  gpt-5.4 -> openai/gpt-5.4  200  first 412 ms  total 1.80 s")

@@ -135,6 +135,15 @@ def test_offline_is_said_as_such() -> None:
     assert clock.said == "not checked: no provider told its time"
 
 
+def test_a_proxy_that_leads_nowhere_is_the_problem() -> None:
+    """Nobody is told that all is well while a dead proxy takes every request; the variable to look at is named."""
+    urls: dict[str, tuple[str, str | None]] = {"a": ("https://a.example/v1", None), "b": ("https://b.example/v1", None)}
+    reached = dict.fromkeys(urls, Reached("proxy", "127.0.0.1 port 9: Connection refused"))
+    way, a, b, _ = reach_findings(urls, reached, "HTTPS_PROXY and all_proxy")
+    assert (way.about, way.state, a.state, b.state) == ("way out", "problem", "unknown", "unknown")
+    assert "127.0.0.1 port 9: Connection refused" in way.said and way.fix.endswith("or unset HTTPS_PROXY and all_proxy")
+
+
 @pytest.mark.parametrize("failed", ["name", "connect", "proxy", "tls", "time"])
 def test_one_of_two_is_a_problem_with_a_fix(failed: str) -> None:
     """Where another one answers, the fault is this one's, and there is something to do."""

@@ -55,7 +55,35 @@ def test_a_key_goes_to_the_address_beside_it() -> None:
     """Whoever sets OPENAI_BASE_URL means that host; the preset's would be a stranger."""
     [openai, *_] = look({"OPENAI_API_KEY": SECRET, "OPENAI_BASE_URL": "https://gate.example/v1/"}).providers
     assert (openai.base_url, openai.anthropic_url) == ("https://gate.example/v1", None)
-    assert str(openai) == "OPENAI_API_KEY, at OPENAI_BASE_URL"
+    assert str(openai) == "OPENAI_API_KEY, for https://gate.example/v1 (OPENAI_BASE_URL)"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ({"OPENAI_BASE_URL": "https://gate.example"}, "(OPENAI_BASE_URL: most servers want /v1 after it)"),
+        ({"OPENAI_BASE_URL": "https://gate.example/openai"}, "(OPENAI_BASE_URL)"),
+        ({"ANTHROPIC_BASE_URL": "https://gate.example/v1"}, "adds /v1 by itself, so leave it off)"),
+        ({"ANTHROPIC_BASE_URL": "https://gate.example"}, "(ANTHROPIC_BASE_URL)"),
+    ],
+)
+def test_an_odd_address_is_doubted(address: dict[str, str], said: str) -> None:
+    """One SDK wants /v1 in its base URL, the other adds it: who mixes them up is told before the first 404."""
+    one = look({"OPENAI_API_KEY": SECRET, "ANTHROPIC_API_KEY": SECRET, **address})
+    assert [str(found).endswith(said) for found in one.providers].count(True) == 1
+
+
+def test_an_address_without_a_key_is_told() -> None:
+    """It is not served, and whoever set it would wonder why; unless it leads to Fusebox itself."""
+    alone = look({"OPENAI_BASE_URL": "http://localhost:1234/v1"}, (4010,))
+    assert [one.name for one in alone.providers] == ["ollama"]
+    assert alone.unused == (
+        (
+            "OPENAI_BASE_URL is set without a key",
+            "set OPENAI_API_KEY beside it, to any text if that server wants no key, or unset it",
+        ),
+    )
+    assert look(variables(4010, {}), (4010,)).unused == ()
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])

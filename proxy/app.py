@@ -344,9 +344,13 @@ class Signals:
         """Hear of no more signals. They are ignored from here on: the process is ending, and the log's last lines are on
         their way.
         """
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        # Between the loop's handler and none there is the default, which kills: what comes then waits, and is ignored.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        for number in numbers:
             self._loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _log_start(logger: Logger, live: Live) -> None:

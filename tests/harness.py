@@ -540,8 +540,11 @@ class Fusebox:
         return await self.line(event="request", request_id=identity.decode())
 
     def signal(self, number: int) -> None:
-        """Send a signal."""
-        self.process.send_signal(number)
+        """Send a signal. Raises ProcessLookupError when the process has ended."""
+        if self.process.returncode is not None:
+            raise ProcessLookupError
+        # Not by `send_signal`: that waits for the process first, and then asyncio does not learn its exit code.
+        os.kill(self.process.pid, number)
 
     async def wait(self) -> int:
         """Wait for the end; the exit code."""

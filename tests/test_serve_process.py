@@ -170,8 +170,8 @@ async def test_signals_that_come_while_it_ends(tmp_path: Path, _: int) -> None:
             while True:
                 fusebox.signal(signal.SIGINT)
                 await asyncio.sleep(0.001)
-        assert await fusebox.wait() == 0
-        assert fusebox.errors == b""
+        code = await fusebox.wait()
+        assert (code, fusebox.errors) == (0, b"")
         assert await fusebox.line(event="stopped")
 
 

@@ -53,7 +53,7 @@ def test_check_of_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     file = tmp_path / "good.yaml"
     file.write_text(GOOD)
     assert main(["check", "--config", str(file)]) == 0
-    assert capsys.readouterr().out == f"{file}: fine. 1 providers, 1 routes.\n"
+    assert capsys.readouterr().out == f"{file}: fine. 1 provider, 1 route.\n"
 
 
 def test_check_of_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,8 @@ def overview(sources: Sources, clock: Callable[[], float] = time.time) -> dict[s
     health, live = sources.health, sources.live
     snapshot, now_s = live.snapshot, clock()
     cooling = _cooling(snapshot.ground.guards.cooldowns.snapshot(), now_s)
+    sources.recorder.settle()  # an open breaker beside "0 failed" would not be believed
+    points = sources.history.points(snapshot.providers)
     return {
         "version": __version__,
         "started_at": round(health.started_at_s),
@@ -47,8 +49,12 @@ def overview(sources: Sources, clock: Callable[[], float] = time.time) -> dict[s
         "uplink_down": snapshot.ground.guards.uplink.down,
         "buttons": snapshot.admin_token is not None,
         "every_s": EVERY_S,
+        "base_url": f"http://{snapshot.config.listen}/v1",
         "policy": _policy(live),
-        "providers": [_provider(sources, name, cooling.get(name, {}), now_s) for name in snapshot.providers],
+        "providers": [
+            {**_provider(sources, name, cooling.get(name, {}), now_s), "points": points[name]}
+            for name in snapshot.providers
+        ],
         "routes": [_route(route) for route in snapshot.config.routes],
         "targets": list(_targets(sources.meter)),
         "mirror": {"sent": sources.mirror.sent, "cost_usd": round(sum(sources.mirror.cost_usd.values()), 6)},
@@ -111,7 +117,6 @@ def _provider(sources: Sources, name: str, cooling: dict[Any, dict[str, Any]], n
         "cooling": list(cooling.values())[:COOLING_SHOWN],
         "cooling_count": len(cooling),
         "fault": None if struck is None else {"does": str(struck[0].fault), "until": round(now_s + struck[1])},
-        "points": sources.history.points(name),
     }
 
 

@@ -65,5 +65,9 @@ def check_file(path: Path, environment: Mapping[str, str], now_s: float) -> Chec
     elif candidate is not None:
         problems += [*candidate.warnings, *ended(candidate, now_s)]
     config = document.config
-    good = f"{len(config.providers)} providers, {len(config.routes)} routes."
+    good = f"{_counted(len(config.providers), 'provider')}, {_counted(len(config.routes), 'route')}."
     return Checked(tuple(map(str, document.files)), in_order(problems, str(path)), good)
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"

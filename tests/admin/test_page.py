@@ -263,7 +263,7 @@ async def test_without_a_token_there_is_nothing_to_press(browser: Browser, broke
     """Read-only."""
     async with opened(browser, broken.url) as seen:
         await seen.shows(".provider", "first")
-        names = await seen.get("main button:not(.open)").all_inner_texts()
+        names = await seen.get("main button:not(.open):visible").all_inner_texts()
         assert names == ["Errors", "Fallbacks", "Slow", "Pause"]
 
 
@@ -317,11 +317,12 @@ async def test_a_policy_that_was_not_taken(browser: Browser, tmp_path: Path) -> 
     async with staged(tmp_path) as stage, opened(browser, stage.url) as seen:
         config = stage.fusebox.config
         good = config.read_text()
-        config.write_text(good + "oops: 1\n")
+        config.write_text(good + "oops: 1\nalas: 2\n")
         stage.fusebox.signal(signal.SIGHUP)
         await seen.shows("#news", "A changed policy was not taken")
         line = good.count("\n") + 1
-        await seen.shows("#policy .problems", f"{config}:{line}:1: ")
+        await seen.shows("#policy .problems", f"{config}:{line}:1: oops: unknown key")
+        await seen.shows("#news", "And 1 further problem, under Policy below.")
         config.write_text(good.replace("name: canary", "name: other"))
         stage.fusebox.signal(signal.SIGHUP)
         await seen.shows("#routes", "other")

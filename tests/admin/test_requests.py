@@ -110,6 +110,8 @@ async def test_the_overview(pair: Pair) -> None:
     assert (first["name"], first["max_concurrency"], first["keys"]["mode"]) == ("first", 9, "none")
     assert second["keys"] == {"mode": "own", "count": 1, "missing": ["environment variable NO_SUCH_KEY is not set"]}
     assert first["breakers"][0]["state"] == "closed" and first["breakers"][0]["counts"]["ok"] == 2
+    assert sum(attempts for attempts, *_ in first["points"]) == 2
+    assert shown["base_url"] == f"http://127.0.0.1:{pair.fusebox.port}/v1"
     secret, rest = shown["routes"]
     assert secret["match"]["header"] == {"x-auth-token": ["(not shown)"], "x-team": ["a*"]}
     assert rest["steps"] == [[{"target": "first/m", "share": 1.0}], [{"target": "second/n", "share": 1.0}]]
@@ -127,6 +129,8 @@ async def test_a_breaker_that_opens_says_why_and_until_when(pair: Pair) -> None:
     breaker = first["breakers"][0]
     assert (breaker["state"], breaker["why"], breaker["last_failure"]) == ("open", "streak", "overloaded")
     assert breaker["until"] > breaker["since"]
+    # The figures of the very same moment agree: they do not wait for the next step.
+    assert sum(failed for _, failed, *_ in first["points"]) == breaker["counts"]["failed"] > 0
     good = pair.fusebox.config.read_text()
     pair.fusebox.config.write_text(good.replace("to: [second]", "to: [nobody]"))
     await pair.fusebox.line(event="reload_failed")

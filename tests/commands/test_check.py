@@ -51,10 +51,10 @@ def test_text(capsys: pytest.CaptureFixture[str]) -> None:
     """All files' problems at once, and a word on each file that may be used."""
     assert main(["check", "good.yaml", "warned.yaml", "bad.yaml", "good.yaml"]) == 1
     assert capsys.readouterr().out.split("\n") == [
-        "good.yaml: fine. 1 providers, 1 routes.",
+        "good.yaml: fine. 1 provider, 1 route.",
         "warned.yaml:2:33: warning: routes[0].to: every step of this chain is at 'near', so its outage is an outage of"
         " this route. Add a target at another provider.",
-        "warned.yaml: usable, with 1 warning. 1 providers, 1 routes.",
+        "warned.yaml: usable, with 1 warning. 1 provider, 1 route.",
         "bad.yaml:3:8: drain: '5' has no unit. Write 5s for seconds, or use ms, m or h.",
         "",
     ]

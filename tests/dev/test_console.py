@@ -67,6 +67,21 @@ def test_an_error_of_our_own() -> None:
     assert "(no model) -> nobody  404  total" in line and line.endswith("no_route: none fits")
 
 
+def test_nobody_was_asked() -> None:
+    """Of a request that was refused because every target is out, the log's `target` is only whom the plan had first."""
+    line = shown(attempts=0, status=503, first_event_ms=None, error_code="all_targets_out", error="none")
+    assert "gpt-5.4 -> nobody  503  total" in line
+
+
+def test_a_panic_probe_says_so() -> None:
+    """Else the line would tell of one and the same target that it was skipped, its breaker being open, and was asked."""
+    skipped = ["openai/gpt-5.4: breaker open, 3.6 s left"]
+    tried = [{"target": "openai/gpt-5.4", "outcome": "overloaded", "ms": 0.2, "status": 503}]
+    line = shown(status=503, tried=tried, skipped=skipped, panic=True)
+    assert line.endswith("  panic: every target was out, openai/gpt-5.4 was asked although its breaker was open")
+    assert "panic" not in shown(status=503, tried=tried, skipped=skipped)
+
+
 def test_other_events_show_their_facts() -> None:
     """Warnings and errors by their level, every fact with its name."""
     line = {

@@ -25,7 +25,12 @@ def answered(meter: Meter, first_s: float = 0.2, verdict: str = "success") -> No
     meter.add(record, {})
 
 
-def test_each_look_counts_what_came_since() -> None:
+def counted(history: History, provider: str) -> list[tuple[int, int]]:
+    """Attempts and failures of each step."""
+    return [(point.attempts, point.failures) for point in history.points([provider])[provider]]
+
+
+def test_each_look_ends_a_step() -> None:
     """Attempts and failures; what the client broke off says nothing of the provider."""
     meter = Meter()
     history = History(meter)
@@ -35,9 +40,25 @@ def test_each_look_counts_what_came_since() -> None:
         answered(meter, verdict=verdict)
     history.look(["a", "b"])
     history.look(["a", "b"])
-    assert [(point.attempts, point.failures) for point in history.points("a")] == [(1, 0), (2, 1), (0, 0)]
-    assert [point.attempts for point in history.points("b")] == [0, 0, 0]
-    assert history.points("a")[2] == Point(0, 0, None, None)
+    assert counted(history, "a") == [(1, 0), (2, 1), (0, 0), (0, 0)]
+    assert counted(history, "b") == [(0, 0)] * 4
+    assert history.points(["a"])["a"][2] == Point(0, 0, None, None)
+
+
+def test_the_step_under_way_is_told_as_it_stands() -> None:
+    """The page's figures must not wait for the next look: its headline does not. Asking ends no step."""
+    meter = Meter()
+    history = History(meter)
+    answered(meter, verdict="failure")
+    assert counted(history, "a") == [(1, 1)]
+    history.look(["a"])
+    answered(meter, 0.2)
+    for attempts in (1, 2):
+        last = history.points(["a"])["a"][-1]
+        assert (last.attempts, last.failures) == (attempts, attempts - 1) and 0.1 < (last.p95_s or 0) <= 0.25
+        answered(meter, verdict="failure")
+    history.look(["a"])
+    assert counted(history, "a") == [(1, 1), (3, 2), (0, 0)]
 
 
 def test_the_time_to_the_first_event_is_that_of_the_step() -> None:
@@ -48,18 +69,30 @@ def test_the_time_to_the_first_event_is_that_of_the_step() -> None:
     history.look(["a"])
     answered(meter, 0.2)
     history.look(["a"])
-    slow, fast = history.points("a")
+    slow, fast, _ = history.points(["a"])["a"]
     assert 7.5 < (slow.p50_s or 0) <= 10 and 0.1 < (fast.p95_s or 0) <= 0.25
 
 
 def test_it_forgets() -> None:
-    """Points beyond ten minutes, and providers that are no more."""
+    """Steps beyond ten minutes, and those of providers that are no more."""
     history = History(Meter())
     for _ in range(POINTS + 3):
         history.look(["a", "gone"])
-    assert len(history.points("a")) == POINTS
+    assert len(history.points(["a"])["a"]) == POINTS
     history.look(["a"])
-    assert history.points("gone") == []
+    assert counted(history, "gone") == [(0, 0)]
+
+
+def test_a_provider_that_comes_back_begins_anew() -> None:
+    """What it did before a reload took it out is not counted a second time, as if it were of this step."""
+    meter = Meter()
+    history = History(meter)
+    answered(meter)
+    history.look(["a"])
+    history.look(["b"])
+    assert counted(history, "a") == [(0, 0)]
+    history.look(["a"])
+    assert counted(history, "a") == [(0, 0), (0, 0)]
 
 
 @given(st.lists(st.floats(0.001, 599), min_size=1, max_size=80), st.sampled_from([0.5, 0.95]))

@@ -221,15 +221,20 @@ function figures() {
   const recent = sum(state.providers, 12);
   const cost = state.targets.reduce((total, one) => total + one.cost_usd, 0) + state.mirror.cost_usd;
   $("figures").replaceChildren(
-    figure(short(recent.attempts), "attempts a minute"),
-    figure(recent.attempts ? percent(recent.failures / recent.attempts) : "–", "failed"),
+    figure(short(recent.attempts), "attempts/min"),
+    failed(recent),
     figure(state.active, "under way"),
     figure(money(cost), `since ${new Date(state.started_at * 1000).toLocaleString("en-GB", { dateStyle: "short", timeStyle: "short" })}`),
   );
 }
 
-const figure = (value, label) => h("span", {}, h("b", {}, String(value)), ` ${label}`);
+const figure = (value, label, kind) => h("span", { class: kind }, h("b", {}, String(value)), ` ${label}`);
 
+// Of the last minute: enough failures to be told in the headline.
+const ails = (recent) => recent.failures >= 3 && recent.failures / recent.attempts >= 0.1;
+const failed = (recent) => figure(recent.attempts ? percent(recent.failures / recent.attempts) : "–", "failed", ails(recent) ? "ails" : null);
+
+// The last of `points` is of the step under way, so that this agrees with what the requests and the breakers tell.
 function sum(all, points) {
   let attempts = 0, failures = 0;
   for (const provider of all) for (const [tried, failed] of provider.points.slice(-points)) { attempts += tried; failures += failed; }
@@ -256,20 +261,32 @@ function reason(breaker) {
   return upper(parts.join(", "));
 }
 
-// Where the traffic of the routes that name a provider goes instead: the targets of their last minute.
+// Where the traffic of the routes that name a provider goes instead: the targets of their last minute. A request that the
+// target refused for its own sake (400 to 499) has been answered, too.
 function instead(name) {
   const names = new Set(state.routes.filter((route) => route.steps.flat().some((one) => one.target.split("/")[0] === name)).map((route) => route.name));
   const counts = new Map();
   for (const line of lines) {
     if (Date.now() - Date.parse(line.time) > MINUTE_MS) break;
-    if (!names.has(line.route) || line.status >= 400 || !line.target || line.target.split("/")[0] === name) continue;
+    if (!names.has(line.route) || line.status >= 500 || line.error_code || !line.target || line.target.split("/")[0] === name || stateOf(line.target) === "open") continue;
     counts.set(line.target, (counts.get(line.target) || 0) + 1);
   }
   const best = [...counts].sort((one, other) => other[1] - one[1])[0];
-  return best ? best[0] : null;
+  return best ? `Traffic goes to ${best[0]}.` : "No other target has answered in the last minute.";
 }
 
-const URGENCY = ["bad", "warn"], NEWS_MAX = 8;
+// The routes of which every target is out: what most needs to be seen.
+function dead() {
+  const all = state.routes.filter((route) => route.steps.flat().every((one) => OUT.includes(stateOf(one.target))));
+  if (!all.length) return [];
+  const names = all.slice(0, 3).map((route) => route.name).join(", ");
+  const held = (name) => state.providers.find((each) => each.name === name).breakers[0].held;
+  const probes = all.some((route) => route.steps.flat().some(({ target }) => stateOf(target) === "open" && !held(target.split("/")[0])));
+  return [["bad", `Route${all.length === 1 ? "" : "s"} ${names}${all.length > 3 ? ` and ${all.length - 3} more` : ""}: every target is out.`,
+    `Requests are refused at once${probes ? "; about one a second is let through as a probe of an open breaker (panic)" : ""}.`]];
+}
+
+const OUT = ["open", "cooling", "no key"], URGENCY = ["bad", "warn"], NEWS_MAX = 8;
 
 function told() {
   const all = [];
@@ -283,16 +300,18 @@ function told() {
   if (state.uplink_down) all.push(["bad", "This machine's own network seems to be down: several providers cannot be reached at once."]);
   if (state.policy.failing) {
     const error = state.policy.last_error;
-    all.push(["bad", "A changed policy was not taken; the last good one stays in force.", error ? error.error.split("\n")[0] : ""]);
+    const further = error ? (found(error) || []).length - 1 : 0;
+    all.push(["bad", "A changed policy was not taken; the last good one stays in force.",
+      error ? `${error.error.split("\n")[0]}${further > 0 ? ` And ${plural(further, "further problem")}, under Policy below.` : ""}` : ""]);
   }
   if (state.state === "draining") all.push(["warn", `Draining: ${plural(state.active, "request")} under way.`]);
+  all.push(...dead());
   for (const provider of state.providers) {
     for (const breaker of provider.breakers) {
       const name = breaker.model ? `${provider.name}/${breaker.model}` : provider.name;
       const acts = breaker.mode === "enforce" || breaker.held;
       if (breaker.state === "open") {
-        const other = instead(provider.name);
-        const goes = !acts ? "Shadow mode: requests go there all the same." : other ? `Traffic goes to ${other}.` : "No other target has answered in the last minute.";
+        const goes = acts ? instead(provider.name) : "Shadow mode: requests go there all the same.";
         const what = breaker.held ? [`${name}: held open by hand`] : [`${name}: breaker open`];
         if (breaker.until) what.push(" for ", until(breaker.until), " more");
         all.push([acts ? "bad" : "warn", [...what, "."], [reason(breaker), goes].filter(Boolean).join(". ")]);
@@ -306,9 +325,9 @@ function told() {
       all.push([one.reason === "rate" ? "warn" : "bad", [`${provider.name}: ${cooled(one)} (${COOL[one.reason]}), `, until(one.until), " left."], ""]);
     }
     if (provider.keys.missing.length) all.push(["bad", `${provider.name}: a key is missing.`, provider.keys.missing.join("; ")]);
-    if (provider.fault) all.push(["warn", [`${provider.name}: \`fusebox fault\` plays ${provider.fault.does}, `, until(provider.fault.until), " left."], ""]);
+    if (provider.fault) all.push(["warn", [`${provider.name}: a fault is played (${provider.fault.does}), `, until(provider.fault.until), " left."], ""]);
     const recent = sum([provider], 12);
-    if (recent.failures >= 3 && recent.failures / recent.attempts >= 0.1 && provider.breakers[0].state === "closed")
+    if (ails(recent) && provider.breakers[0].state === "closed")
       all.push(["warn", `${provider.name}: ${percent(recent.failures / recent.attempts)} of the attempts of the last minute failed.`, ""]);
   }
   all.sort((one, other) => URGENCY.indexOf(one[0]) - URGENCY.indexOf(other[0]));
@@ -389,14 +408,14 @@ function provider(one, card, facts) {
   facts.replaceChildren(...[
     h("div", { class: "top" }, h("h3", {}, one.name), h("span", { class: `pill ${kind}` }, `breaker ${word}`)),
     h("p", { class: "facts" },
-      figure(recent.attempts ? (recent.attempts / 60).toFixed(recent.attempts < 60 ? 2 : 1) : "0", "attempts/s"),
-      figure(recent.attempts ? percent(recent.failures / recent.attempts) : "–", "failed"),
+      figure(short(recent.attempts), "attempts/min"),
+      failed(recent),
       figure(one.max_concurrency ? `${one.under_way}/${one.max_concurrency}` : one.under_way, "under way"),
       h("span", {}, keys)),
     own.state !== "closed" ? h("p", { class: "why" }, reason(own), own.until ? [", ", until(own.until), " left"] : null) : null,
     notes.some(Boolean) ? h("ul", { class: "notes" }, notes) : null,
     h("div", { class: "sparks" },
-      spark("Attempts", all.attempts ? `${short(all.attempts)}` : "none", all.failures ? `${short(all.failures)} failed` : "", bars(one.points)),
+      spark("In 10 min", all.attempts ? `${short(all.attempts)}` : "none", all.failures ? `${short(all.failures)} failed` : "", bars(one.points)),
       spark("First event p95", p95 ? seconds(p95[3]) : "–", "", curve(one.points)))].filter(Boolean));
 }
 
@@ -463,7 +482,9 @@ function stateOf(target) {
   if (!one) return null;
   if (keyless(one)) return "no key";
   const breaker = one.breakers.find((each) => each.model && each.model === model) || one.breakers[0];
-  if (breaker.state === "open" && (breaker.mode === "enforce" || breaker.held)) return "open";
+  if (breaker.mode === "enforce" || breaker.held) {
+    if (breaker.state !== "closed") return breaker.state;
+  }
   if (one.cooling.some((cool) => (!cool.model || cool.model === model) && cool.keys >= keysOf(one))) return "cooling";
   return null;
 }
@@ -472,25 +493,27 @@ function stateOf(target) {
 function lately(route) {
   for (const [within, least, span] of [[15000, 4, "15 s"], [MINUTE_MS, 0, "minute"]]) {
     const seen = new Map();
-    let total = 0;
+    let total = 0, refused = 0;
     for (const line of lines) {
       if (Date.now() - Date.parse(line.time) > within) break;
-      if (line.route !== route || !line.target) continue;
-      seen.set(line.target, (seen.get(line.target) || 0) + 1);
+      if (line.route !== route) continue;
       total += 1;
+      if (asked(line)) seen.set(line.target, (seen.get(line.target) || 0) + 1);
+      else refused += 1;
     }
-    if (total >= least) return { seen, total, span };
+    if (total >= least) return { seen, total, refused, span };
   }
 }
 
 function routes() {
   const now = state.routes.map((route) => {
-    const { seen, total, span } = lately(route.name);
-    return [total, span, [...seen], route.steps.flat().map((one) => stateOf(one.target))];
+    const { seen, total, refused, span } = lately(route.name);
+    return [total, refused, span, [...seen], route.steps.flat().map((one) => stateOf(one.target))];
   });
-  if (!fresh("routes", [state.routes, now])) return;
-  $("routes").replaceChildren(...state.routes.map((route) => {
-    const { seen, total, span } = lately(route.name);
+  if (!fresh("routes", [state.routes, now, unfolded.has("routes")])) return;
+  const calm = (route) => !route.steps.flat().some((one) => stateOf(one.target));
+  $("routes").replaceChildren(...fold("routes", state.routes, calm, "route").map((route) => {
+    const { seen, total, refused, span } = lately(route.name);
     const of = (target) => [...seen].filter(([name]) => name === target || (!target.includes("/") && name.startsWith(`${target}/`)))
       .reduce((all, [, count]) => all + count, 0);
     const settings = [route.order === "as_written" ? "" : `ordered by ${route.order}`, route.sticky ? `sticky ${route.sticky}` : "",
@@ -499,18 +522,30 @@ function routes() {
     route.steps.forEach((step, index) => {
       chain.push(h("li", { class: "hop" }, index ? h("span", { class: "then" }, "→", h("span", { class: "unseen" }, "else")) : null, h("span", { class: "step" }, step.map((choice) => {
         const now = of(choice.target), out = stateOf(choice.target);
-        const share = total ? percent(now / total) : "";
-        return h("span", { class: `target ${out ? "out" : now ? "now" : ""}` },
+        const share = total ? percent(now / total) : "", probing = out === "half-open";
+        return h("span", { class: `target ${probing ? "probing" : out ? "out" : now ? "now" : ""}` },
           choice.target, step.length > 1 ? h("span", { class: "quiet" }, `weight ${percent(choice.share)}`) : null,
-          out ? h("span", { class: "share" }, out) : null, now ? h("span", { class: "share" }, share) : null);
+          out ? h("span", { class: "share" }, out) : null,
+          now ? h("span", { class: out ? "quiet" : "share" }, out ? `had ${share}` : share) : null);
       }))));
     });
     return h("li", {},
       h("div", { class: "route-head" }, h("h3", {}, route.name), h("span", { class: "quiet" }, matched(route.match)),
-        h("span", { class: "quiet" }, total ? `${total} in the last ${span}` : "none in the last minute")),
+        h("span", { class: "quiet" }, total ? `${total} in the last ${span}${refused ? `, ${refused} refused` : ""}` : "none in the last minute")),
       h("ol", { class: "chain" }, chain),
       settings.length ? h("p", { class: "quiet" }, settings.join(" · ")) : null);
   }));
+}
+
+const FOLDED = 12, unfolded = new Set();
+
+// Of a long list its beginning and those that are not `calm`, until all of them are asked for: what stands below must be reachable.
+function fold(name, all, calm, word) {
+  const button = $(`all-${name}`), shown = all.filter((one, index) => index < FOLDED || !calm(one));
+  button.hidden = shown.length === all.length && !unfolded.has(name);
+  button.textContent = unfolded.has(name) ? "Show fewer" : `Show all ${plural(all.length, word)}`;
+  button.setAttribute("aria-expanded", String(unfolded.has(name)));
+  return unfolded.has(name) ? all : shown;
 }
 
 function when(route) {
@@ -530,22 +565,32 @@ function matched(match) {
 
 // Targets
 
+const cell = (label, ...children) => h("td", { role: "cell", class: "number", "data-label": label }, ...children);
+
 function targets() {
-  if (!fresh("targets", state.targets)) return;
+  if (!fresh("targets", [state.targets, unfolded.has("targets")])) return;
   const all = [...state.targets].sort((one, other) => other.requests - one.requests);
-  $("targets").replaceChildren(...(all.length ? all.map((one) => h("tr", {},
-    h("th", { scope: "row" }, one.model ? `${one.provider}/${one.model}` : `${one.provider} (client's model)`),
-    h("td", { class: "number" }, one.requests.toLocaleString("en")),
-    h("td", { class: "number" }, one.input || one.output ? `${short(one.input)} / ${short(one.output)}` : "–"),
-    h("td", { class: "number" }, `${seconds(one.p50_s)} / ${seconds(one.p95_s)}`),
-    h("td", { class: "number" }, one.cost_usd ? money(one.cost_usd) : "–",
+  $("targets").replaceChildren(...(all.length ? fold("targets", all, () => true, "target").map((one) => h("tr", { role: "row" },
+    h("th", { role: "rowheader", scope: "row" }, one.model ? `${one.provider}/${one.model}` : [one.provider, h("span", { class: "quiet" }, " any model")]),
+    cell("Requests", one.requests.toLocaleString("en")),
+    cell("Tokens in / out", one.input || one.output ? `${short(one.input)} / ${short(one.output)}` : "–"),
+    cell("First event p50 / p95", `${seconds(one.p50_s)} / ${seconds(one.p95_s)}`),
+    cell("Cost", one.cost_usd ? money(one.cost_usd) : "–",
       one.unmetered + one.unpriced ? h("div", { class: "quiet" }, [one.unmetered ? `${short(one.unmetered)} unmetered` : "", one.unpriced ? `${short(one.unpriced)} unpriced` : ""].filter(Boolean).join(", ")) : null)))
-    : [h("tr", {}, h("td", { colspan: 5, class: "quiet" }, "No request has ended yet."))]));
+    : [h("tr", { role: "row" }, h("td", { role: "cell", colspan: 5, class: "quiet" }, "No request has ended yet."))]));
 }
 
 // Requests
 
-const fellBack = (line) => (line.tried || []).some((one) => one.target !== line.target && one.outcome !== "let go") || Boolean(line.skipped);
+// What was left out: each with its target and why. A target may be left out first and asked all the same.
+const leftOut = (line) => (line.skipped || []).map((text) => {
+  const [target, ...why] = text.split(": ");
+  return { target, why: why.join(": ") };
+});
+
+// Whether anybody was asked; if not, `target` is only whom the plan had first.
+const asked = (line) => Boolean(line.target) && !(line.attempts === 0 && line.error_code);
+const fellBack = (line) => asked(line) && ((line.tried || []).some((one) => one.target !== line.target && one.outcome !== "let go") || leftOut(line).slice(0, 1).some((one) => one.target !== line.target));
 const isError = (line) => line.status >= 400 || Boolean(line.error_code);
 const isSlow = (line) => (line.first_event_ms ?? line.total_ms) >= SLOW_MS;
 
@@ -556,7 +601,7 @@ function wanted(line) {
   const words = $("filter").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
   if (!words.length) return true;
   const text = [line.model, line.target, line.route, line.status, line.request_id, line.trace_id, line.path, line.endpoint, line.error_code,
-    ...(line.tried || []).map((one) => `${one.target} ${one.outcome} ${one.class}`), ...(line.skipped || [])]
+    line.panic ? "panic" : null, ...(line.tried || []).map((one) => `${one.target} ${one.outcome} ${one.class}`), ...(line.skipped || [])]
     .filter((part) => part !== undefined && part !== null).join(" ").toLowerCase();
   return words.every((word) => text.includes(word));
 }
@@ -576,22 +621,23 @@ function requests() {
   }
   drawnTo = lines.length ? lines[0].seq : 0;
   const filtered = shown.length !== lines.length;
-  const text = filtered ? `${shown.length} of the last ${lines.length}` : `last ${lines.length}`;
+  const text = filtered ? `${shown.length} of the last ${lines.length}` : lines.length ? `last ${lines.length}` : "";
   if ($("count").textContent !== text) $("count").textContent = text;
   $("none").hidden = shown.length > 0;
-  $("none").textContent = lines.length ? "Nothing fits the filter. Esc clears it." : "No request yet. Point an SDK's base URL at the data port.";
+  const known = state && !state.policy.restart_needed.includes("listen");
+  $("none").textContent = lines.length ? "Nothing fits the filter. Esc clears it." : `No request yet. Point an SDK's base URL at the data port${known ? `: ${state.base_url.replace("*", location.hostname)}` : "."}`;
 }
 
 function row(line) {
   const bad = line.status >= 500 || line.error_code ? "bad" : line.status >= 400 ? "warn" : "good";
-  const tags = [fellBack(line) ? h("span", { class: "tag" }, "fallback") : null, line.broke ? h("span", { class: "tag bad" }, "broke off") : null,
+  const tags = [line.panic ? h("span", { class: "tag bad" }, "panic") : null, fellBack(line) ? h("span", { class: "tag" }, "fallback") : null, line.broke ? h("span", { class: "tag bad" }, "broke off") : null,
     isSlow(line) ? h("span", { class: "tag" }, "slow") : null];
   const tokens = line.tokens ? `${short(line.tokens.input)} / ${short(line.tokens.output)}` : line.unmetered ? "unmetered" : "–";
   return h("tr", { class: "request", role: "row", on: { click: (event) => { if (!window.getSelection().toString() || event.target.tagName === "BUTTON") toggle(line.seq); } } },
     h("td", { role: "cell", class: "time" }, clock(line.time)),
     h("td", { role: "cell" }, h("button", { type: "button", class: "open", id: `open-${line.seq}`, "aria-expanded": "false", "aria-controls": `detail-${line.seq}` },
-      `${line.model ?? "(no model)"} `, h("span", { class: "quiet" }, `${line.endpoint || `${line.method} ${line.path}`}${line.stream ? ", streamed" : ""}`))),
-    h("td", { role: "cell" }, h("span", { class: "quiet" }, `${line.route ?? "no route"} → `), line.target ?? "nobody", " ", tags),
+      `${line.model ?? "(no model)"} `, h("span", { class: `quiet${line.endpoint ? " whole" : ""}` }, `${line.endpoint || `${line.method} ${line.path}`}${line.stream ? ", streamed" : ""}`))),
+    h("td", { role: "cell" }, h("span", { class: "quiet" }, `${line.route ?? "no route"} → `), asked(line) ? line.target : "nobody", " ", tags),
     h("td", { role: "cell", class: `status ${bad}` }, String(line.status || "–"), line.error_code ? h("div", { class: "quiet" }, line.error_code) : null),
     h("td", { role: "cell", class: "number" }, ms(line.first_event_ms)),
     h("td", { role: "cell", class: "number" }, ms(line.total_ms)),
@@ -606,7 +652,6 @@ function toggle(seq) {
 }
 
 function detail(line) {
-  const whole = Math.max(line.total_ms, ...(line.tried || []).map((one) => one.start_ms + one.ms), 1);
   const pairs = [
     ["Request", `${line.method} ${line.path}`], ["Id", line.request_id], ["Trace", line.trace_id], ["Format", line.format],
     ["Times", `${line.first_event_ms === undefined ? "no first event" : `first event after ${ms(line.first_event_ms)}`}, all in ${ms(line.total_ms)}`],
@@ -618,19 +663,30 @@ function detail(line) {
     ["Class", line.complexity], ["SDK's retry", line.client_retry],
   ].filter(([, value]) => value !== undefined && value !== null && value !== "");
   return h("tr", { class: "detail", role: "row", id: `detail-${line.seq}` }, h("td", { role: "cell", colspan: 8 },
-    line.tried || line.skipped ? h("ol", { class: "timeline", "aria-label": "Attempts" }, (line.skipped || []).map((text) => {
-      const [target, ...why] = text.split(": ");
-      return h("li", { class: "attempt" }, h("span", {}, target), h("span", { class: "track out", "aria-hidden": "true" }),
-        h("span", { class: "status warn" }, `left out: ${why.join(": ")}`));
-    }), (line.tried || []).map((one) => {
+    line.tried || line.skipped ? timeline(line) : null,
+    h("dl", { class: "pairs" }, pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))]))));
+}
+
+function timeline(line) {
+  const tried = line.tried || [], whole = Math.max(line.total_ms, ...tried.map((one) => one.start_ms + one.ms), 1);
+  // In panic the last attempt is at a target whose breaker is open, which `skipped` tells, too: said once, at the attempt.
+  const early = line.panic && tried.length ? tried[tried.length - 1].target : null;
+  const skipped = leftOut(line), though = skipped.find((one) => one.target === early && one.why.startsWith("breaker"));
+  return h("ol", { class: "timeline", "aria-label": "Attempts" },
+    skipped.filter((one) => one !== though).map((one) => {
+      const after = tried.some((each) => each.target === one.target);
+      return h("li", { class: "attempt" }, h("span", {}, one.target), h("span", { class: "track out", "aria-hidden": "true" }),
+        h("span", { class: "status warn" }, `left out${after ? " once" : ""}: ${one.why}`));
+    }),
+    tried.map((one, index) => {
       const kind = one.verdict === "success" && one.class === "OK" ? "good" : one.verdict === "failure" ? "bad" : "warn";
       return h("li", { class: "attempt" },
         h("span", {}, one.target),
         h("span", { class: "track", "aria-hidden": "true" }, s("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none" },
           s("rect", { x: (one.start_ms / whole) * 100, y: 0, width: Math.max((one.ms / whole) * 100, 0.6), height: 10, class: `span-${kind}` }))),
-        h("span", { class: kind === "good" ? "status good" : `status ${kind}` }, `${one.outcome}${one.status ? ` (${one.status})` : ""}, ${ms(one.ms)}${one.start_ms ? ` from ${ms(one.start_ms)} on` : ""}`));
-    })) : null,
-    h("dl", { class: "pairs" }, pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))]))));
+        h("span", { class: kind === "good" ? "status good" : `status ${kind}` }, `${one.outcome}${one.status ? ` (${one.status})` : ""}, ${ms(one.ms)}${one.start_ms ? ` from ${ms(one.start_ms)} on` : ""}`,
+          early && index === tried.length - 1 ? h("span", { class: "though" }, `Panic: every target was out; asked ${though ? `although its ${though.why.replace(/^breaker (half-open|open)/, "breaker was $1")}` : "all the same"}`) : null));
+    }));
 }
 
 // Policy
@@ -643,7 +699,7 @@ function policy() {
     reload.append(h("button", { type: "button", on: { click: () => order("/api/reload", {}, "Read the configuration's files again, now?") } }, "Reload"));
   $("policy").replaceChildren(...[
     h("dl", { class: "pairs" }, [
-      ["In force", h("span", {}, h("code", {}, one.hash.slice(0, 12)), `, since ${new Date(one.loaded_at * 1000).toLocaleString("en-GB")}, ${plural(one.reloads, "reload")}`)],
+      ["In force", h("span", {}, one.hash ? [h("code", {}, one.hash.slice(0, 12)), ", "] : null, `since ${new Date(one.loaded_at * 1000).toLocaleString("en-GB")}, ${plural(one.reloads, "reload")}`)],
       ["Files", [one.source, ...one.files.filter((file) => file !== one.source)].join(", ")],
       one.restart_needed.length ? ["Needs a restart", one.restart_needed.join(", ")] : null,
       one.last_error && !one.failing ? ["Last refused", `${one.last_error.at}: ${one.last_error.error.split("\n")[0]}`] : null,
@@ -655,7 +711,7 @@ function policy() {
 }
 
 function found(failed) {
-  const all = (failed.files || []).flatMap((each) => each.problems.map((one) => ({ ...one, file: each.file }))).map((one) => `${one.file}:${one.line}:${one.column}: ${one.message}${one.hint ? ` (${one.hint})` : ""}`);
+  const all = (failed.files || []).flatMap((each) => each.problems.map((one) => ({ ...one, file: each.file }))).map((one) => `${one.file}:${one.line}:${one.column}: ${one.path ? `${one.path}: ` : ""}${one.message}${one.hint ? ` (${one.hint})` : ""}`);
   return all.length ? all : null;
 }
 
@@ -688,6 +744,13 @@ for (const chip of document.querySelectorAll("[data-only]")) {
     if (!only.delete(name)) only.add(name);
     chip.setAttribute("aria-pressed", String(only.has(name)));
     narrow();
+  });
+}
+
+for (const name of ["routes", "targets"]) {
+  $(`all-${name}`).addEventListener("click", () => {
+    if (!unfolded.delete(name)) unfolded.add(name);
+    draw();
   });
 }
 

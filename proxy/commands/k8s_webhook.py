@@ -31,7 +31,8 @@ def add(commands: Commands) -> None:
         help="run the server that injects the sidecar into new pods",
         description="Answer the API server's questions about new pods (/mutate) and about ConfigMaps with policies"
         " (/validate-policy), over TLS. It needs no rights in the cluster. A certificate that is not there yet is waited"
-        " for, a new one is taken up while it runs. SIGTERM lets running answers finish; a second one stops at once.",
+        " for, a new one is taken up while it runs (SIGHUP: now). SIGTERM lets running answers finish; a second one stops"
+        " at once.",
         epilog="example:\n"
         "  fusebox k8s webhook --tls-cert tls/tls.crt --tls-key tls/tls.key --image registry.example/llm-fusebox@sha256:...",
         formatter_class=Teaching,

@@ -66,8 +66,12 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What aiohttp answers to a request that cannot be parsed. It may quote the request, so only its kind goes out."""
-        self._numbers.refused[status] += 1
+        """What aiohttp answers to a request that cannot be parsed. It may quote the request, so only its kind goes out.
+
+        A client that left in the middle of its question comes here, too: nobody hears that answer, and nobody refused.
+        """
+        if not isinstance(exc, ConnectionError):
+            self._numbers.refused[status] += 1
         answer = web.Response(status=status, text=f"{HTTPStatus(status).phrase}\n")
         answer.force_close()
         return answer

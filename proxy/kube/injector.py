@@ -64,7 +64,7 @@ async def serve(injector: Injector, logger: Logger, clock: Callable[[], float] =
     """Serve until a signal ends it; the exit code. Raises OSError for an address that is in use."""
     numbers = Numbers()
     tls = TlsFiles(injector.certificate, injector.key)
-    stop = _Stop()
+    stop = _Stop(lambda: _look(tls, numbers, logger))
     async with AsyncExitStack() as running:
         running.callback(stop.remove)
         # One thread: proofs come one after the other, and pods are injected meanwhile.
@@ -224,20 +224,23 @@ async def _unless(hurry: asyncio.Event, wait: Coroutine[None, None, None], bound
 
 
 class _Stop:
-    """SIGTERM and SIGINT: the first sets `asked`, a second one `hurry`."""
+    """SIGTERM and SIGINT: the first sets `asked`, a second one `hurry`. SIGHUP calls `look`: it would end the process otherwise,
+    and whoever sends it wants the certificate read.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[], None]) -> None:
         self.asked, self.hurry = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._arrived)
+        self._loop.add_signal_handler(signal.SIGHUP, look)
 
     def _arrived(self) -> None:
         (self.hurry if self.asked.is_set() else self.asked).set()
 
     def remove(self) -> None:
         """Give the signals back to the interpreter."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._loop.remove_signal_handler(number)
 
 

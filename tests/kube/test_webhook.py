@@ -251,6 +251,20 @@ async def test_large_questions_share_room(running: Running, monkeypatch: pytest.
             pass  # until the server has seen that they have gone
 
 
+async def test_a_client_that_leaves_is_nobodys_fault(running: Running) -> None:
+    """API servers give up after their timeout: that is no refusal, and no fault of ours."""
+    async with asyncio.timeout(HANG_S):
+        _, writer = await running.connect(TRUST)
+        writer.write(head(len(QUESTION)) + QUESTION[:50])
+        await writer.drain()
+        assert (await running.ask(TRUST, question(pod())))["allowed"] is True
+        await close(writer)
+        while (await running.numbers())["fusebox_webhook_connections"] > 0:
+            pass  # until the server has seen it
+    numbers = await running.numbers()
+    assert [name for name in numbers if name.startswith("fusebox_admission_requests_refused_total")] == []
+
+
 async def test_garbage_does_not_stop_it(
     running: Running, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

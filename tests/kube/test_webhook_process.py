@@ -72,6 +72,18 @@ async def test_a_second_signal_hurries(secret: MountedSecret) -> None:
         assert await running.ended() == 0
 
 
+async def test_a_hang_up_has_the_certificate_read(secret: MountedSecret) -> None:
+    """SIGHUP, as for servers of old: the certificate's files are looked at now, and nothing ends."""
+    async with process(secret, "--tls-poll", "1h") as running:
+        await running.logged("ready")
+        secret.put_pair(leaf(CA))
+        running.stop(signal.SIGHUP)
+        await running.logged("certificate", 2)
+        assert (await running.ask(TRUST, question(pod())))["allowed"] is True
+        running.stop()
+        assert await running.ended() == 0
+
+
 async def test_an_end_before_there_was_a_certificate(tmp_path: Path) -> None:
     """A signal ends the wait for a certificate, too."""
     async with process(MountedSecret(tmp_path / "none")) as running:

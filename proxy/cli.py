@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,6 +16,7 @@ COMMANDS = ("serve", "check", "explain", "replay", "schema", "dev", "run", "env"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit code."""
+    _open_standard_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
     if not given:  # who asks for nothing does not know yet what there is
         parser().print_help(sys.stderr)
@@ -22,6 +24,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser(given[0]).parse_args(given)
     code: int = chosen.run(chosen)
     return code
+
+
+def _open_standard_streams() -> None:
+    """Lead those that the caller closed (``<&-``) to nowhere. Python leaves None in their place; and the next file or socket that
+    is opened would take their number, to be read or written as if it were them.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def parser(wanted: str | None = None) -> argparse.ArgumentParser:

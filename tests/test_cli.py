@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +41,29 @@ def test_nothing_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     captured = capsys.readouterr()
     assert "    doctor " in captured.err and captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "code", "told"),
+    [
+        (["k8s", "inject", "-f", "-"], "<&-", 0, "stdin holds no workload"),
+        (["replay", "-", "--policy", "good.yaml"], "<&-", 1, "no request in the log"),
+        (["check", "good.yaml"], ">&-", 0, ""),
+        (["check", "bad.yaml"], "2>&-", 1, ""),
+        (["check", "good.yaml"], "<&- >&- 2>&-", 0, ""),
+    ],
+)
+def test_closed_streams(tmp_path: Path, arguments: list[str], closed: str, code: int, told: str) -> None:
+    """A caller without a terminal, as some supervisors are, may close them: no traceback, the code as ever."""
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / "bad.yaml").write_text("routes: []\n")
+    command = f"{shlex.join([sys.executable, '-m', 'proxy', *arguments])} {closed}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False, env=environment
+    )
+    assert "Traceback" not in done.stderr and told in done.stderr
+    assert done.returncode == code
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

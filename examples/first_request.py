@@ -195,8 +195,10 @@ def main(arguments: list[str]) -> int:
     """Runs the example; returns the exit code."""
     key = os.environ.get("OPENAI_API_KEY", "")
     standard = ROOT / "examples" / ("demo.yaml" if key in ("", PLACEHOLDER) else "openai.yaml")
-    # Whoever ends this script otherwise than by Ctrl-C wants the same: no proxy left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Whoever ends this script otherwise than by Ctrl-C wants the same: no proxy left behind. A shell has what it starts with &
+    # ignore SIGINT; yet here it is the way to end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         run(Path(arguments[0]).resolve() if arguments else standard)
     except KeyboardInterrupt:

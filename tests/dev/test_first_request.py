@@ -41,14 +41,15 @@ def example(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]
     """The example as a process, without the machine's own OpenAI settings."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_") and name != "ONCE"}
     process = subprocess.Popen(
-        [sys.executable, str(EXAMPLES / "first_request.py"), *arguments],
+        # As a shell starts what stands before an &: with SIGINT ignored.
+        ["sh", "-c", 'trap "" INT; exec "$0" "$@"', sys.executable, str(EXAMPLES / "first_request.py"), *arguments],
         env={**env, "PYTHONUTF8": "1", **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
     )
-    limit = threading.Timer(END_LIMIT_S, process.kill)
+    limit = threading.Timer(END_LIMIT_S, process.terminate)  # a kill would leave its proxy, which holds the pipes
     limit.start()
     try:
         yield process

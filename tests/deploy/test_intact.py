@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import celpy
@@ -19,6 +20,14 @@ from tests.deploy.rendered import MANIFESTS, of_kind
 Object = dict[str, Any]
 
 POLICIES = list(yaml.safe_load_all((MANIFESTS / "components/intact-vap/policies.yaml").read_text()))
+
+
+@pytest.fixture(autouse=True)
+def own_recursion_limit() -> Iterator[None]:
+    """cel-python raises the process's; other tests see how deep nesting ends."""
+    before = sys.getrecursionlimit()
+    yield
+    sys.setrecursionlimit(before)
 
 
 def passes(policy: str, pod: Object) -> bool:

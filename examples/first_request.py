@@ -145,7 +145,7 @@ def ask(proxy: Proxy) -> None:
     # loopback address must not lead through an egress proxy.
     client = openai.OpenAI(
         base_url=f"http://{proxy.listen}/v1",
-        api_key="not-needed-here",
+        api_key=PLACEHOLDER,
         max_retries=0,
         http_client=openai.DefaultHttpxClient(trust_env=False),
     )

@@ -142,7 +142,9 @@ def cannot_listen(error: OSError, config: Config, source: str) -> str:
 def _other(address: Listen) -> int:
     """A port that is free, ten or a few times ten further on."""
     ten = range(address.port + 10, min(address.port + 110, 65536), 10)
-    return next((number for number in ten if ports.taken(Listen(address.host, number)) is None), ports.free_port())
+    return (
+        next((number for number in ten if ports.taken(Listen(address.host, number)) is None), None) or ports.free_port()
+    )
 
 
 def found_lines(findings: Findings) -> list[str]:

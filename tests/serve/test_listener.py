@@ -97,18 +97,12 @@ async def test_addresses_of_both_kinds() -> None:
             sock.close()
 
 
-async def test_the_second_address_may_not_be_another_s() -> None:
+async def test_the_second_address_may_not_be_another_s(port_held_on_ipv6: int) -> None:
     """Programs that mean ::1 by `localhost` would send to whoever has it, with their prompts."""
-    try:
-        holder = socket.create_server(("::1", 0), family=socket.AF_INET6)
-    except OSError:
-        pytest.skip("this machine has no IPv6")
-    with holder:
-        port = holder.getsockname()[1]
-        with pytest.raises(OSError, match=f"cannot listen on ::1 port {port}") as refused:
-            bind(Listen("localhost", port))
-        assert refused.value.errno == errno.EADDRINUSE
-    for sock in bind(Listen("localhost", port)):  # and of the first one nothing was kept
+    with pytest.raises(OSError, match=f"cannot listen on ::1 port {port_held_on_ipv6}") as refused:
+        bind(Listen("localhost", port_held_on_ipv6))
+    assert refused.value.errno == errno.EADDRINUSE
+    for sock in bind(Listen("127.0.0.1", port_held_on_ipv6)):  # of the first one nothing was kept
         sock.close()
 
 
